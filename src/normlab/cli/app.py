@@ -1,0 +1,141 @@
+"""The commands. Each one loads what it needs when it is called, so that `--help` is quick."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from normlab import __version__, errors
+
+app = typer.Typer(
+    name="normlab",
+    help="Normalization for neural networks, done right: compare it, explain it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def run() -> None:
+    """Runs the program; errors that normlab raises on purpose are printed without a traceback."""
+    try:
+        app()
+    except errors.UsageError as error:
+        _fail(error, 2)
+    except errors.NormlabError as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), style="red", markup=False)
+    sys.exit(code)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"normlab {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def compare(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...",
+            help="A recipe, then settings; a list makes variants.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the folder of the comparison goes.")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one for each core.")] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Finish this comparison instead of starting one.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the same network with each normalization and say which is best, and how sure that is.
+
+    [bold]normlab compare[/] runs the recipe deep-tanh on handwritten digits.
+    [bold]normlab compare norm=none,batch,group optimizer.lr=0.05,0.5 seeds=3[/] makes six variants of it.
+    [bold]normlab recipes[/] lists the recipes and every key.
+    """
+    from normlab.cli.compare import run_compare
+
+    raise typer.Exit(run_compare(list(words or []), out, jobs, resume, as_json))
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes, and every key that can be set with its value in the default recipe."""
+    from normlab.cli.recipes import recipes_json, show_recipes
+
+    if as_json:
+        _print_json(recipes_json())
+    else:
+        show_recipes(Console())
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A comparison, or several runs to put side by side.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; by default report.html in the comparison.", show_default=False),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the same charts as PNG into this folder.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the report of recorded runs again; nothing is trained."""
+    from normlab.cli.report import run_report
+
+    raise typer.Exit(run_report(runs, out, png, as_json))
+
+
+@app.command()
+def explain(
+    op: Annotated[str, typer.Argument(help="batch_norm, layer_norm, group_norm, instance_norm or rms_norm.")],
+    shape: Annotated[str, typer.Option(help="Shape of the array, N,C and then positions.")] = "4,3",
+    seed: Annotated[int, typer.Option(min=0, help="Decides the numbers.")] = 0,
+    mode: Annotated[str, typer.Option(help="train or eval.")] = "train",
+    groups: Annotated[int | None, typer.Option(help="Groups of group_norm.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk a small array through a normalization, forward and backward, with every number shown."""
+    from normlab.cli.explain import explanation, render, to_json
+
+    try:
+        sizes = tuple(int(size) for size in shape.split(","))
+    except ValueError:
+        problem = errors.Problem("`--shape` is a list of whole numbers.", got=repr(shape), fix="write --shape 4,3,2,2.")
+        raise errors.UsageError(errors.message("explain", problem)) from None
+    found = explanation(op, sizes, seed, mode, groups)
+    if as_json:
+        _print_json(to_json(found))
+    else:
+        render(found, Console())

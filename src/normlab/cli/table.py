@@ -1,0 +1,39 @@
+"""The table and the verdict, for a terminal."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normlab.lab.metric import Metric
+from normlab.lab.summary import Summary
+from normlab.lab.verdict import VariantSummary
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Prints one row a variant, then the verdict and what it rests on."""
+    metric = summary.metric
+    target = f"epochs to {metric.text(summary.recipe.base.target)}"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant")
+    for title in (f"test {metric.name}", "95 % interval", target, "time a step", ""):
+        table.add_column(title, justify="right")
+    best = summary.best
+    for row in summary.variants:
+        table.add_row(*_cells(row, metric), style="bold" if row.name == best else "")
+    console.print(table)
+    console.print(Text(summary.verdict), highlight=False)
+    console.print(Text(summary.pairing), style="dim", highlight=False)
+    console.print()
+
+
+def _cells(row: VariantSummary, metric: Metric) -> tuple[str | Text, ...]:
+    notes = [f"{row.diverged} diverged"] * bool(row.diverged) + [f"{row.unfinished} unfinished"] * bool(row.unfinished)
+    return (
+        Text(row.name),
+        "–" if row.mean is None else metric.text(row.mean),
+        "–" if row.low is None or row.high is None else f"{metric.text(row.low)} to {metric.text(row.high)}",
+        "never" if row.epochs_to_target is None else f"{row.epochs_to_target:g}",
+        "–" if row.step_seconds is None else f"{1e3 * row.step_seconds:.2f} ms",
+        Text(", ".join(notes), style="yellow"),
+    )

@@ -1,0 +1,38 @@
+"""The number a comparison is judged by."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Name, direction and display of a metric; always taken on the test set in eval mode at the end of a run."""
+
+    name: str
+    goal: Literal["max", "min"]
+    percent: bool
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is better than `b`."""
+        return a > b if self.goal == "max" else a < b
+
+    def reached(self, value: float, target: float) -> bool:
+        """Whether `value` is at least as good as `target`."""
+        return value == target or self.better(value, target)
+
+    def text(self, value: float) -> str:
+        """The value as a reader sees it.
+
+        Example:
+            >>> METRICS["digits"].text(0.9722), METRICS["curve"].text(693.04)
+            ('97.2 %', '693')
+        """
+        if self.percent:
+            return f"{100 * value:.1f} %"
+        return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.2e}"
+
+
+METRICS = {
+    "digits": Metric("accuracy", "max", percent=True),
+    "curve": Metric("mean squared error", "min", percent=False),
+}

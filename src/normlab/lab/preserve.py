@@ -1,0 +1,29 @@
+"""Look at a model and leave it as it was, to the bit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Restores modes, buffers and the random state of torch, whatever happens inside.
+
+    Buffers are copied back in place, so that references to them stay valid. Parameters and their gradients are
+    left to the caller, who must not write to them.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(random_state)
+        for module, training in modes:
+            if module.training != training:  # setting an attribute of a module is slow
+                module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

@@ -1,0 +1,20 @@
+"""The recipes that come with the package: a literal table."""
+
+from normlab import errors
+from normlab.lab.recipe import Recipe
+from normlab.lab.recipes import bad_init, deep_tanh
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (deep_tanh.RECIPE, bad_init.RECIPE)}
+DEFAULT = deep_tanh.RECIPE.name
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none; the text says which is nearest.
+    """
+    if name not in RECIPES:
+        problem = errors.Problem(f"there is no recipe `{name}`.", fix=errors.did_you_mean(name, RECIPES))
+        raise errors.UsageError(errors.message("compare", problem))
+    return RECIPES[name]

@@ -1,0 +1,21 @@
+"""Eight tanh layers that start badly, on real handwritten digits: does normalization rescue them?"""
+
+from normlab.lab.config import Init, Model, Optimizer, RunConfig
+from normlab.lab.recipe import Recipe
+
+RECIPE = Recipe(
+    name="deep-tanh",
+    question="Does normalization train a deep tanh network that starts badly?",
+    source="Ioffe & Szegedy 2015, section 3.3; the bad start is that of seed document S4",
+    seeds=5,
+    base=RunConfig(
+        data="digits",
+        model=Model(kind="mlp", depth=8, width=64, activation="tanh"),
+        init=Init(weight_std=0.05, bias=-0.2),
+        optimizer=Optimizer(name="sgd", lr=0.1, momentum=0.9),
+        batch=64,
+        epochs=15,
+        target=0.9,
+    ),
+    axes={"norm": ("none", "batch", "layer")},
+)

@@ -1,0 +1,72 @@
+"""Files of a run as they are written: append-only lines, and a status that is replaced in one step.
+
+config.toml          every value resolved; the only input to run it again
+env.json             versions, commit, machine, threads, hash of the data
+status.json          planned, running, done, diverged, failed or interrupted; with the reason
+metrics.jsonl        one line an epoch
+histograms.jsonl     one line a place and epoch
+weights.safetensors  the weights and buffers at the end
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from normlab.lab.config import RunConfig
+
+State = Literal["planned", "running", "done", "diverged", "failed", "interrupted"]
+ENDED: tuple[State, ...] = ("done", "diverged")
+
+RECIPE = "recipe.toml"  # in the folder of the comparison
+CONFIG, ENV, STATUS = "config.toml", "env.json", "status.json"
+METRICS, HISTOGRAMS, WEIGHTS = "metrics.jsonl", "histograms.jsonl", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands. The hashes say what variants of one seed must share."""
+
+    state: State
+    epoch: int
+    epochs: int
+    reason: str = ""
+    initial_weights: str = ""
+    batch_order: str = ""
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old text or the new one, never a part."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(part, path)
+
+
+def write_status(folder: Path, status: Status) -> None:
+    write_whole(folder / STATUS, json.dumps(asdict(status), indent=1) + "\n")
+
+
+def begin(folder: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:
+    """Makes the folder of a run. What an earlier attempt left there is moved aside, never deleted.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if folder.exists():
+        attempt = 1
+        while (aside := folder.with_name(f"{folder.name}.attempt{attempt}")).exists():
+            attempt += 1
+        folder.rename(aside)
+    folder.mkdir(parents=True)
+    write_status(folder, Status("running", 0, config.epochs))
+    write_whole(folder / CONFIG, config.to_toml())
+    write_whole(folder / ENV, json.dumps(environment, indent=1) + "\n")
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Adds one JSON line a record, in a single write, and hands it to the operating system."""
+    text = "".join(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n" for record in records)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)

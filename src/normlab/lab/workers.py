@@ -1,0 +1,61 @@
+"""Runs on worker processes of dask.distributed, one torch thread each."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, as_completed, get_worker
+
+from normlab.lab.compare import OnProgress, Progress
+from normlab.lab.config import RunConfig
+from normlab.lab.recipe import PlannedRun
+from normlab.lab.record import Status
+
+TOPIC = "normlab"
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 1,  # a run whose worker dies gets one more try
+    "distributed.worker.memory.terminate": False,  # memory is the user's to spend, not dask's to guard
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.target": False,
+}
+
+
+def on_workers(
+    folder: Path, runs: Sequence[PlannedRun], jobs: int, on_progress: OnProgress
+) -> Iterator[tuple[PlannedRun, Exception | None]]:
+    """Each run as it ends, with what went wrong; `on_progress` is called from a thread of the client."""
+    by_folder = {planned.folder: planned for planned in runs}
+
+    def hear(event: tuple[float, dict[str, Any]]) -> None:
+        news = event[1]
+        on_progress(Progress(by_folder[news["run"]], Status(**news["status"]), news["metric"]))
+
+    with (
+        dask.config.set(SETTINGS),
+        LocalCluster(
+            n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.subscribe_topic(TOPIC, hear)
+        futures = {
+            client.submit(_work, planned.config, folder / planned.folder, key=planned.folder, priority=-place): planned
+            for place, planned in enumerate(runs)
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.exception()
+
+
+def _work(config: RunConfig, folder: Path) -> None:
+    from normlab.lab.train import run  # torch is loaded on the workers alone
+
+    worker = get_worker()
+
+    def report(status: Status, metric: float | None) -> None:
+        worker.log_event(TOPIC, {"run": folder.name, "status": asdict(status), "metric": metric})
+
+    run(config, folder, report)
