@@ -16,7 +16,7 @@ lint: .venv/installed-dev      ## style, import contract, types
 	$(BIN)/mypy
 
 docs: .venv/installed-dev      ## docs/cli.md, made from the program itself
-	$(BIN)/python -m normlab.cli.reference_page > docs/cli.md
+	$(BIN)/typer normlab.cli.app utils docs --name normlab --output docs/cli.md
 
 bench: .venv/installed-dev     ## figures under benchmarks/results/
 	$(BIN)/python -m benchmarks.bench_lab

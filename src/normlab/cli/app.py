@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -60,7 +60,7 @@ def compare(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
+            metavar="RECIPE|KEY=VALUE",
             help="A recipe, then settings; a list makes variants.",
             show_default=False,
         ),
@@ -75,9 +75,13 @@ def compare(
 ) -> None:
     """Train the same network with each normalization and say which is best, and how sure that is.
 
-    [bold]normlab compare[/] runs the recipe deep-tanh on handwritten digits.
-    [bold]normlab compare norm=none,batch,group optimizer.lr=0.05,0.5 seeds=3[/] makes six variants of it.
-    [bold]normlab recipes[/] lists the recipes and every key.
+    * `normlab compare` runs the recipe deep-tanh on handwritten digits.
+
+    * `normlab compare bad-init norm=none,batch,rms` is another recipe, with one more norm.
+
+    * `normlab compare norm=none,batch optimizer.lr=0.05,0.5 seeds=3` makes four variants of three runs.
+
+    `normlab recipes` lists the recipes and every key.
     """
     from normlab.cli.compare import run_compare
 

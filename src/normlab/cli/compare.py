@@ -31,10 +31,7 @@ def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, as_
     except KeyboardInterrupt:
         _say_how_to_go_on(Console(stderr=True), folder)
         return 130
-    from normlab.lab.report import write_report  # altair takes half a second
-
     summary = lab.summarize(results)
-    path = write_report(results, folder / "report.html")
     if as_json:
         sys.stdout.write(json.dumps(to_json(summary, str(folder)), indent=1, allow_nan=False) + "\n")
     else:
@@ -45,6 +42,9 @@ def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, as_
     if failed:
         console.print(f"go on    normlab compare --resume {folder}", markup=False, soft_wrap=True)
     console.print(f"records  {folder}", markup=False, highlight=False, soft_wrap=True)
+    from normlab.lab.report import write_report  # altair takes half a second
+
+    path = write_report(results, folder / "report.html")
     console.print(f"report   {path}", markup=False, highlight=False, soft_wrap=True)
     return 1 if failed else 0
 

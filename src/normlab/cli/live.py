@@ -77,16 +77,17 @@ def _live(console: Console, results: Results) -> Iterator[OnProgress]:
 
 def _plain(console: Console, results: Results) -> OnProgress:
     total = sum(run.status.state not in ENDED for run in results.runs)
-    began = time.monotonic()
-    ended: list[str] = []
+    began: list[float] = []  # at the first news: the start of the workers says nothing about the time of a run
+    ended: set[str] = set()
     lock = threading.Lock()
 
     def hear(news: News) -> None:
-        if news.status.state == "running":
-            return
         with lock:
-            ended.append(news.run.folder)
-            left = (time.monotonic() - began) / len(ended) * (total - len(ended))
+            began.append(time.monotonic())
+            if news.status.state == "running":
+                return
+            ended.add(news.run.folder)
+            left = (began[-1] - began[0]) / len(ended) * (total - len(ended))
             console.print(
                 f"{len(ended)}/{total}  {news.run.variant}, seed {news.run.config.seed}: {news.status.state}, "
                 f"{results.metric.name} {_value(results.metric, news.metric)}, about {left:.0f} s left",

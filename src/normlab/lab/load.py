@@ -108,7 +108,7 @@ def load(folder: Path | str) -> Results:
     runs = []
     for planned in planned_runs(recipe):
         place = folder / planned.folder
-        status = _status(place / STATUS) if place.exists() else Status("planned", 0, planned.config.epochs)
+        status = read_status(place) if place.exists() else Status("planned", 0, planned.config.epochs)
         runs.append(Run(place, planned.variant, planned.config, status))
     return Results(folder, recipe, tuple(runs))
 
@@ -119,7 +119,7 @@ def gather(folders: list[Path]) -> Results:
     Raises:
         RecordError: a folder is not a run, or the runs cannot be compared.
     """
-    loaded = [(folder, _config(folder / CONFIG, RunConfig), _status(folder / STATUS)) for folder in folders]
+    loaded = [(folder, _config(folder / CONFIG, RunConfig), read_status(folder)) for folder in folders]
     configs = [each for _, each, _ in loaded]
     first = configs[0]
     differing = [
@@ -161,11 +161,12 @@ def _config(path: Path, kind: type[Config]) -> Config:
         raise errors.RecordError(errors.message(str(path), *config.validation_problems(error))) from None
 
 
-def _status(path: Path) -> Status:
+def read_status(folder: Path) -> Status:
+    """Where the run in this folder stands."""
     try:
-        return Status(**_json(path))
+        return Status(**_json(folder / STATUS))
     except TypeError as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(folder / STATUS, str(error)) from None
 
 
 def _json(path: Path) -> Any:

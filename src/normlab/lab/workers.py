@@ -1,18 +1,20 @@
 """Runs on worker processes of dask.distributed, one torch thread each."""
 
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, as_completed, get_worker
+from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
 
 from normlab.lab.compare import OnProgress, Progress
 from normlab.lab.config import RunConfig
+from normlab.lab.load import read_status
 from normlab.lab.recipe import PlannedRun
-from normlab.lab.record import Status
+from normlab.lab.record import ENDED, STATUS, Status
 
 TOPIC = "normlab"
 SETTINGS = {
@@ -41,18 +43,33 @@ def on_workers(
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(_DeafToCtrlC())
         client.subscribe_topic(TOPIC, hear)
         futures = {
             client.submit(_work, planned.config, folder / planned.folder, key=planned.folder, priority=-place): planned
             for place, planned in enumerate(runs)
         }
-        for future in as_completed(futures):
-            yield futures[future], future.exception()
+        for future in as_completed(list(futures)):
+            planned, failure = futures.pop(future), future.exception()
+            # forgotten at once: a result still wanted is computed again when its worker dies
+            future.release()
+            yield planned, failure
+
+
+class _DeafToCtrlC(WorkerPlugin):
+    """The terminal sends Ctrl-C to every process; only the one that shows the progress acts on it."""
+
+    name = "deaf-to-ctrl-c"
+
+    def setup(self, worker: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(config: RunConfig, folder: Path) -> None:
     from normlab.lab.train import run  # torch is loaded on the workers alone
 
+    if (folder / STATUS).exists() and read_status(folder).state in ENDED:
+        return  # its worker died between the end of the run and the news of it
     worker = get_worker()
 
     def report(status: Status, metric: float | None) -> None:
