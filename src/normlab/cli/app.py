@@ -77,7 +77,7 @@ def compare(
 
     * `normlab compare` runs the recipe deep-tanh on handwritten digits.
 
-    * `normlab compare bad-init norm=none,batch,rms` is another recipe, with one more norm.
+    * `normlab compare bad-init batch=16` is another recipe, with one setting changed.
 
     * `normlab compare norm=none,batch optimizer.lr=0.05,0.5 seeds=3` makes four variants of three runs.
 
@@ -124,7 +124,10 @@ def report(
 @app.command()
 def explain(
     op: Annotated[str, typer.Argument(help="batch_norm, layer_norm, group_norm, instance_norm or rms_norm.")],
-    shape: Annotated[str, typer.Option(help="Shape of the array, N,C and then positions.")] = "4,3",
+    shape: Annotated[
+        str | None,
+        typer.Option(help="Shape, N,C and then positions; by default a small one that fits.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the numbers.")] = 0,
     mode: Annotated[str, typer.Option(help="train or eval.")] = "train",
     groups: Annotated[int | None, typer.Option(help="Groups of group_norm.", show_default=False)] = None,
@@ -134,7 +137,7 @@ def explain(
     from normlab.cli.explain import explanation, render, to_json
 
     try:
-        sizes = tuple(int(size) for size in shape.split(","))
+        sizes = tuple(int(size) for size in shape.split(",")) if shape else None
     except ValueError:
         problem = errors.Problem("`--shape` is a list of whole numbers.", got=repr(shape), fix="write --shape 4,3,2,2.")
         raise errors.UsageError(errors.message("explain", problem)) from None

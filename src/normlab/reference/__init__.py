@@ -1,0 +1,116 @@
+"""NumPy in float64: the specification that everything else is held against.
+
+Each op `foo(x, ...)` has its gradient `foo_vjp(dy, x, ...)`, which returns one gradient per differentiable
+input, in order, and recomputes what it needs. The norms also have `foo_steps`, the computational graph with
+every value kept.
+"""
+
+from normlab.reference.activations import leaky_relu as leaky_relu
+from normlab.reference.activations import leaky_relu_vjp as leaky_relu_vjp
+from normlab.reference.activations import relu as relu
+from normlab.reference.activations import relu_vjp as relu_vjp
+from normlab.reference.activations import sigmoid as sigmoid
+from normlab.reference.activations import sigmoid_vjp as sigmoid_vjp
+from normlab.reference.activations import tanh as tanh
+from normlab.reference.activations import tanh_vjp as tanh_vjp
+from normlab.reference.batch_norm import batch_norm as batch_norm
+from normlab.reference.batch_norm import batch_norm_statistics as batch_norm_statistics
+from normlab.reference.batch_norm import batch_norm_steps as batch_norm_steps
+from normlab.reference.batch_norm import batch_norm_vjp as batch_norm_vjp
+from normlab.reference.conv import conv as conv
+from normlab.reference.conv import conv_vjp as conv_vjp
+from normlab.reference.dropout import dropout as dropout
+from normlab.reference.dropout import dropout_vjp as dropout_vjp
+from normlab.reference.gradient import GradientCheck as GradientCheck
+from normlab.reference.gradient import check_gradient as check_gradient
+from normlab.reference.gradient import numeric_gradient as numeric_gradient
+from normlab.reference.gradient import relative_error as relative_error
+from normlab.reference.group_norm import group_norm as group_norm
+from normlab.reference.group_norm import group_norm_steps as group_norm_steps
+from normlab.reference.group_norm import group_norm_vjp as group_norm_vjp
+from normlab.reference.instance_norm import instance_norm as instance_norm
+from normlab.reference.instance_norm import instance_norm_steps as instance_norm_steps
+from normlab.reference.instance_norm import instance_norm_vjp as instance_norm_vjp
+from normlab.reference.layer_norm import layer_norm as layer_norm
+from normlab.reference.layer_norm import layer_norm_steps as layer_norm_steps
+from normlab.reference.layer_norm import layer_norm_vjp as layer_norm_vjp
+from normlab.reference.linear import linear as linear
+from normlab.reference.linear import linear_vjp as linear_vjp
+from normlab.reference.losses import hinge as hinge
+from normlab.reference.losses import hinge_vjp as hinge_vjp
+from normlab.reference.losses import mean_squared_error as mean_squared_error
+from normlab.reference.losses import mean_squared_error_vjp as mean_squared_error_vjp
+from normlab.reference.losses import softmax_cross_entropy as softmax_cross_entropy
+from normlab.reference.losses import softmax_cross_entropy_vjp as softmax_cross_entropy_vjp
+from normlab.reference.pool import avg_pool as avg_pool
+from normlab.reference.pool import avg_pool_vjp as avg_pool_vjp
+from normlab.reference.pool import max_pool as max_pool
+from normlab.reference.pool import max_pool_vjp as max_pool_vjp
+from normlab.reference.rms_norm import rms_norm as rms_norm
+from normlab.reference.rms_norm import rms_norm_steps as rms_norm_steps
+from normlab.reference.rms_norm import rms_norm_vjp as rms_norm_vjp
+from normlab.reference.running import update_running as update_running
+from normlab.reference.steps import Step as Step
+from normlab.reference.steps import Steps as Steps
+from normlab.reference.view import View as View
+from normlab.reference.view import batch_view as batch_view
+from normlab.reference.view import by_set as by_set
+from normlab.reference.view import group_view as group_view
+from normlab.reference.view import instance_view as instance_view
+from normlab.reference.view import layer_view as layer_view
+
+__all__ = [
+    "GradientCheck",
+    "Step",
+    "Steps",
+    "View",
+    "avg_pool",
+    "avg_pool_vjp",
+    "batch_norm",
+    "batch_norm_statistics",
+    "batch_norm_steps",
+    "batch_norm_vjp",
+    "batch_view",
+    "by_set",
+    "check_gradient",
+    "conv",
+    "conv_vjp",
+    "dropout",
+    "dropout_vjp",
+    "group_norm",
+    "group_norm_steps",
+    "group_norm_vjp",
+    "group_view",
+    "hinge",
+    "hinge_vjp",
+    "instance_norm",
+    "instance_norm_steps",
+    "instance_norm_vjp",
+    "instance_view",
+    "layer_norm",
+    "layer_norm_steps",
+    "layer_norm_vjp",
+    "layer_view",
+    "leaky_relu",
+    "leaky_relu_vjp",
+    "linear",
+    "linear_vjp",
+    "max_pool",
+    "max_pool_vjp",
+    "mean_squared_error",
+    "mean_squared_error_vjp",
+    "numeric_gradient",
+    "relative_error",
+    "relu",
+    "relu_vjp",
+    "rms_norm",
+    "rms_norm_steps",
+    "rms_norm_vjp",
+    "sigmoid",
+    "sigmoid_vjp",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_vjp",
+    "tanh",
+    "tanh_vjp",
+    "update_running",
+]
