@@ -12,7 +12,7 @@ from normlab.lab.grid import Histogram
 from normlab.lab.histogram import histograms
 from normlab.lab.sites import Layout, Site
 
-Mode = Literal["train", "eval"]
+Mode = Literal["train", "eval", "both"]  # both: one measurement that stands for the two, as they cannot differ
 Place = tuple[Site, Mode]
 NEAR_ZERO = 0.01  # values smaller than this count as near zero
 # A value counts as saturated where the activation is all but flat: within 1 % of an end of its range.

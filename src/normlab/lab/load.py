@@ -50,14 +50,22 @@ class Run:
 
     @cached_property
     def metrics(self) -> tuple[dict[str, Any], ...]:
-        """The lines of `metrics.jsonl`, one an epoch, epoch 0 first."""
-        return tuple(_lines(self.folder / METRICS, whole=self.status.state in ENDED))
+        """The lines of `metrics.jsonl`, one an epoch, epoch 0 first; what stands for both modes is given for each."""
+        lines = _lines(self.folder / METRICS, whole=self.status.state in ENDED)
+        return tuple(
+            line | {"sites": [site | {"mode": mode} for site in line["sites"] for mode in _modes(site)]}
+            for line in lines
+        )
 
     @cached_property
     def histograms(self) -> dict[Place, Histogram]:
-        """The lines of `histograms.jsonl`."""
-        lines = _lines(self.folder / HISTOGRAMS, whole=self.status.state in ENDED)
-        return {Place(line["epoch"], line["layer"], line["site"], line["mode"]): _histogram(line) for line in lines}
+        """The lines of `histograms.jsonl`; what stands for both modes is given for each."""
+        found = {}
+        for line in _lines(self.folder / HISTOGRAMS, whole=self.status.state in ENDED):
+            histogram = _histogram(line)
+            for mode in _modes(line):
+                found[Place(line["epoch"], line["layer"], line["site"], mode)] = histogram
+        return found
 
     @property
     def value(self) -> float | None:
@@ -144,6 +152,10 @@ def gather(folders: list[Path]) -> Results:
         name = variant_name({key: config.setting(each, key) for key in axes}, each)
         runs.append(Run(folder, name, each, status))
     return Results(folders[0].parent, recipe, tuple(runs))
+
+
+def _modes(record: dict[str, Any]) -> tuple[str, ...]:
+    return ("train", "eval") if record["mode"] == "both" else (record["mode"],)
 
 
 def _histogram(line: dict[str, Any]) -> Histogram:

@@ -55,20 +55,22 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
 
     The model is bit-equal afterwards: modes, buffers, gradients and random state.
     """
-    task, size = probe.task, probe.size
+    task, size, layout = probe.task, probe.size, probe.layout
     with preserved(model):
-        running = {name: _running(norm) for name, norm in probe.layout.batch_norms.items()}
+        running = {name: _running(norm) for name, norm in layout.batch_norms.items()}
         # eval first: a forward pass in train mode moves the running statistics that eval mode reads
         model.eval()
-        with watched(probe.layout) as eval_values, torch.no_grad():
+        with watched(layout) as eval_values, torch.no_grad():
             eval_output = model(probe.x)
         model.train()
-        with watched(probe.layout) as train_values:
+        with watched(layout) as train_values:
             output = model(probe.x[:size])
             loss = loss_of(task, output, probe.y[:size])
-        gradients = _gradient_norms(probe.layout, loss)
-        with torch.no_grad():
-            test_output = model(probe.x[size : 2 * size])
+        gradients = _gradient_norms(layout, loss)
+        test_output = eval_output[size : 2 * size]
+        if layout.modes_differ:
+            with torch.no_grad():
+                test_output = model(probe.x[size : 2 * size])
     scores = {
         "train": {
             "train": _score(task, output.detach(), probe.y[:size]),
@@ -79,9 +81,12 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
             "eval": _score(task, eval_output[size:], probe.y[size:]),
         },
     }
-    seen: dict[Place, torch.Tensor] = {(site, "train"): values for site, values in train_values.items()}
-    seen |= {(site, "eval"): values[:size] for site, values in eval_values.items()}
-    sites, counted = distributions(seen, flat_ends(probe.layout))
+    seen: dict[Place, torch.Tensor] = {
+        (site, "train" if layout.modes_differ else "both"): values for site, values in train_values.items()
+    }
+    if layout.modes_differ:
+        seen |= {(site, "eval"): values[:size] for site, values in eval_values.items()}
+    sites, counted = distributions(seen, flat_ends(layout))
     record: dict[str, Any] = {
         "loss": _part(scores, 0),
         "metric": _part(scores, 1),

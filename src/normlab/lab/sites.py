@@ -9,8 +9,14 @@ import torch
 from torch import nn
 
 from normlab.lab.models.block import Block
+from normlab.lab.norms import ChannelRMSNorm
 
 Kind = Literal["pre_norm", "pre_activation", "activation"]
+# Layers that compute the same in train and in eval mode; a layer that is not listed is taken to look at its mode.
+MODE_FREE = {
+    Block, ChannelRMSNorm, nn.AdaptiveAvgPool2d, nn.Conv2d, nn.Flatten, nn.GroupNorm, nn.LayerNorm, nn.Linear,
+    nn.ReLU, nn.RMSNorm, nn.Sequential, nn.Sigmoid, nn.Tanh,
+}  # fmt: skip
 Weights = nn.Linear | nn.Conv2d
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -34,6 +40,7 @@ class Layout:
     blocks: dict[str, Block]
     weights: dict[str, Weights]
     batch_norms: dict[str, BatchNorm]
+    modes_differ: bool  # whether anything in the model may look at `training`
 
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
@@ -50,6 +57,7 @@ class Layout:
                 for name, module in modules.items()
                 if isinstance(module, BatchNorm)
             },
+            not all(type(module) in MODE_FREE for module in modules.values()),
         )
 
 

@@ -14,8 +14,9 @@ from torch import nn
 from normlab.lab.config import RunConfig
 from normlab.lab.data import load_data
 from normlab.lab.data.dataset import Task
+from normlab.lab.distributions import number
 from normlab.lab.environment import environment
-from normlab.lab.measure import Measurement, Probe, loss_of, measure, number
+from normlab.lab.measure import Measurement, Probe, loss_of, measure
 from normlab.lab.models import build_model
 from normlab.lab.record import (
     HISTOGRAMS,

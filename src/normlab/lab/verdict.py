@@ -81,7 +81,7 @@ def _standing(ranked: Sequence[VariantSummary], metric: Metric) -> str:
         return f"{best.name} is ahead with {value}: {against}. One seed gives no interval: add seeds=5."
     clear = all(found is not None and _is_clear(found, metric) for _, found in differences)
     opening = f"{best.name} wins with {value}" if clear else f"{best.name} leads with {value}, not clear of all others"
-    return f"{opening}: {against} (95 % intervals, paired over {seeds} seeds)."
+    return f"{opening}: {against}. Intervals are 95 %, paired over {seeds} seeds."
 
 
 def _is_clear(difference: Estimate, metric: Metric) -> bool:
