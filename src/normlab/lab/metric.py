@@ -20,6 +20,14 @@ class Metric:
         """Whether `value` is at least as good as `target`."""
         return value == target or self.better(value, target)
 
+    def clip(self, value: float) -> float:
+        """The value within the range of the metric: an interval of few seeds can reach beyond it."""
+        return min(max(value, 0.0), 1.0) if self.percent else max(value, 0.0)
+
+    def clip_difference(self, value: float) -> float:
+        """A difference of two values, within what is possible."""
+        return min(max(value, -1.0), 1.0) if self.percent else value
+
     def text(self, value: float) -> str:
         """The value as a reader sees it.
 

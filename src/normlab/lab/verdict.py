@@ -1,6 +1,6 @@
 """One sentence with its numbers: which variant is best, by how much, and how sure that is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,25 +41,35 @@ def pairing(results: Results) -> str:
     """Whether the variants of each seed started from the same weights and saw the same batches, as recorded."""
     if len(results.variants) < 2:
         return "One variant: nothing to pair."
+    began = [run for run in results.runs if run.status.initial_weights]
+    if not began:
+        return "No run has begun, so nothing was checked."
     seeds = sorted({run.config.seed for run in results.runs})
-    weights, orders = 0, 0
-    for seed in seeds:
-        runs = [run for run in results.runs if run.config.seed == seed]
-        weights += _shared([run.status.initial_weights for run in runs if run.status.state != "planned"])
-        orders += _shared([run.status.batch_order for run in runs if run.status.state == "done"])
     count = f"{len(seeds)} seeds" if len(seeds) > 1 else "the one seed"
-    if weights == len(seeds) and orders == len(seeds):
-        return f"Checked: in {count}, all variants started from bit-identical weights and saw the same batches."
+    weights = _differing((run.config.seed, run.status.initial_weights) for run in began)
+    # a diverged run saw the first batches of the others and then no more
+    batches = _differing(
+        (run.config.seed, (run.status.batch_order, run.config.batch)) for run in began if run.status.state == "done"
+    )
     differ = [
-        f"{what} differ in {len(seeds) - same} of {count}"
-        for what, same in (("initial weights", weights), ("batches", orders))
-        if same < len(seeds)
+        f"{what} differ in {many} of {count}"
+        for what, many in (("initial weights", weights), ("batches", batches))
+        if many
     ]
-    return f"Not fully paired: {' and '.join(differ)}; a difference between variants may come from that too."
+    if differ:
+        return f"Not fully paired: {' and '.join(differ)}; a difference between variants may come from that too."
+    if len(began) < len(results.runs):
+        so_far = f"Only {len(began)} of {len(results.runs)} runs began"
+        return f"{so_far}; among them, those of one seed started from bit-identical weights and saw the same batches."
+    return f"Checked: in {count}, all variants started from bit-identical weights and saw the same batches."
 
 
-def _shared(hashes: Sequence[str]) -> bool:
-    return len(set(hashes)) <= 1
+def _differing(hashes: Iterable[tuple[int, object]]) -> int:
+    """The number of seeds whose runs do not all have the same hash."""
+    found: dict[int, set[object]] = {}
+    for seed, value in hashes:
+        found.setdefault(seed, set()).add(value)
+    return sum(len(values) > 1 for values in found.values())
 
 
 def ranking(rows: Sequence[VariantSummary], metric: Metric) -> list[VariantSummary]:
@@ -79,27 +89,32 @@ def _standing(ranked: Sequence[VariantSummary], metric: Metric) -> str:
     seeds = max((found.count for _, found in differences if found), default=0)
     if seeds < 2:
         return f"{best.name} is ahead with {value}: {against}. One seed gives no interval: add seeds=5."
-    clear = all(found is not None and _is_clear(found, metric) for _, found in differences)
+    # a variant that diverges more often is beaten whatever the survivors reach
+    clear = all(
+        row.diverged > best.diverged or (found is not None and _excludes_zero(found) and _gain(found, metric) > 0)
+        for row, found in differences
+    )
     opening = f"{best.name} wins with {value}" if clear else f"{best.name} leads with {value}, not clear of all others"
     return f"{opening}: {against}. Intervals are 95 %, paired over {seeds} seeds."
 
 
-def _is_clear(difference: Estimate, metric: Metric) -> bool:
-    if difference.low is None or difference.high is None:
-        return False
-    return difference.low > 0 if metric.goal == "max" else difference.high < 0
+def _excludes_zero(difference: Estimate) -> bool:
+    return difference.low is not None and difference.high is not None and difference.low * difference.high > 0
+
+
+def _gain(difference: Estimate, metric: Metric) -> float:
+    return difference.mean if metric.goal == "max" else -difference.mean
 
 
 def _difference(row: VariantSummary, found: Estimate | None, metric: Metric) -> str:
     if found is None:
         return f"no seed in common with {row.name}"
-    side = "above" if metric.goal == "max" else "below"
-    sign = 1 if metric.goal == "max" else -1
-    numbers = [sign * value for value in (found.mean, found.low, found.high) if value is not None]
-    scaled = [f"{100 * value:.1f}" if metric.percent else f"{value:.3g}" for value in numbers]
-    unit = " points" if metric.percent else ""
-    said = f"{scaled[0]}{unit} {side} {row.name}"
-    if len(scaled) == 1:
-        return said
-    chance = "" if _is_clear(found, metric) else ", so perhaps by chance"
-    return f"{said} ({' to '.join(sorted(scaled[1:], key=float))}{chance})"
+    side = "above" if found.mean >= 0 else "below"
+    values = [found.mean, *(value for value in (found.low, found.high) if value is not None)]
+    sizes = [value if found.mean >= 0 else -value for value in map(metric.clip_difference, values)]
+    said = [f"{100 * size:.1f}" if metric.percent else f"{size:.3g}" for size in sizes]
+    text = f"{said[0]}{' points' if metric.percent else ''} {side} {row.name}"
+    if len(said) == 1:
+        return text
+    chance = "" if _excludes_zero(found) else ", so perhaps by chance"
+    return f"{text} ({' to '.join(sorted(said[1:], key=float))}{chance})"
