@@ -1,26 +1,22 @@
 """Reading records back: the public way from a folder to numbers."""
 
-import json
-import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from normlab import errors
 from normlab.lab import config
-from normlab.lab.config import Frozen, RunConfig
+from normlab.lab.config import RunConfig
 from normlab.lab.grid import BINS, Histogram
 from normlab.lab.metric import METRICS as METRIC_OF
 from normlab.lab.metric import Metric
+from normlab.lab.read import damaged, read_config, read_json, read_lines, read_status
 from normlab.lab.recipe import Recipe, planned_runs, variant_name
-from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, RECIPE, STATUS, Status
-
-Config = TypeVar("Config", bound=Frozen)
+from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, RECIPE, Status
+from normlab.lab.schema import HISTOGRAM_LINE, METRICS_LINE
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,16 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, machine, threads, hash of the data."""
-        found: dict[str, Any] = _json(self.folder / ENV)
+        found: dict[str, Any] = read_json(self.folder / ENV)
         return found
 
     @cached_property
     def metrics(self) -> tuple[dict[str, Any], ...]:
         """The lines of `metrics.jsonl`, one an epoch, epoch 0 first; what stands for both modes is given for each."""
-        lines = _lines(self.folder / METRICS, whole=self.status.state in ENDED)
+        path, status = self.folder / METRICS, self.status
+        lines = read_lines(path, METRICS_LINE, status.state in ENDED)
+        if status.state in ENDED and len(lines) != status.epoch + 1:
+            raise damaged(path, f"{len(lines)} lines, and the run recorded {status.epoch + 1}")
         return tuple(
             line | {"sites": [site | {"mode": mode} for site in line["sites"] for mode in _modes(site)]}
             for line in lines
@@ -61,7 +60,7 @@ class Run:
     def histograms(self) -> dict[Place, Histogram]:
         """The lines of `histograms.jsonl`; what stands for both modes is given for each."""
         found = {}
-        for line in _lines(self.folder / HISTOGRAMS, whole=self.status.state in ENDED):
+        for line in read_lines(self.folder / HISTOGRAMS, HISTOGRAM_LINE, self.status.state in ENDED):
             histogram = _histogram(line)
             for mode in _modes(line):
                 found[Place(line["epoch"], line["layer"], line["site"], mode)] = histogram
@@ -94,6 +93,11 @@ class Results:
         """Names of the variants, in the order of the recipe."""
         return tuple(dict.fromkeys(run.variant for run in self.runs))
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed, in order."""
+        return tuple(sorted({run.config.seed for run in self.runs}))
+
     def of(self, variant: str) -> tuple[Run, ...]:
         """The runs of one variant, by seed."""
         return tuple(run for run in self.runs if run.variant == variant)
@@ -112,7 +116,7 @@ def load(folder: Path | str) -> Results:
     folder = Path(folder)
     if (folder / CONFIG).exists() and not (folder / RECIPE).exists():
         return gather([folder])
-    recipe = _config(folder / RECIPE, Recipe)
+    recipe = read_config(folder / RECIPE, Recipe)
     runs = []
     for planned in planned_runs(recipe):
         place = folder / planned.folder
@@ -127,7 +131,7 @@ def gather(folders: list[Path]) -> Results:
     Raises:
         RecordError: a folder is not a run, or the runs cannot be compared.
     """
-    loaded = [(folder, _config(folder / CONFIG, RunConfig), read_status(folder)) for folder in folders]
+    loaded = [(folder, read_config(folder / CONFIG, RunConfig), read_status(folder)) for folder in folders]
     configs = [each for _, each, _ in loaded]
     first = configs[0]
     differing = [
@@ -137,6 +141,9 @@ def gather(folders: list[Path]) -> Results:
     ]
     if "data" in differing:
         problem = errors.Problem("runs on different data cannot be compared.", fix="choose runs of one data set.")
+        raise errors.RecordError(errors.message("report", problem))
+    if len(set(configs)) < len(configs):
+        problem = errors.Problem("two of these runs have the same settings and seed.", fix="give each of them once.")
         raise errors.RecordError(errors.message("report", problem))
     axes = {key: tuple(dict.fromkeys(config.setting(each, key) for each in configs)) for key in differing or ["norm"]}
     recipe = Recipe(
@@ -162,58 +169,3 @@ def _histogram(line: dict[str, Any]) -> Histogram:
     counts = np.zeros(BINS, dtype=np.int64)
     counts[line["first"] : line["first"] + len(line["counts"])] = line["counts"]
     return Histogram(counts, line["below"], line["above"], line["nonfinite"])
-
-
-def _config(path: Path, kind: type[Config]) -> Config:
-    try:
-        return kind.from_toml(_text(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from None
-    except ValidationError as error:
-        raise errors.RecordError(errors.message(str(path), *config.validation_problems(error))) from None
-
-
-def read_status(folder: Path) -> Status:
-    """Where the run in this folder stands."""
-    try:
-        return Status(**_json(folder / STATUS))
-    except TypeError as error:
-        raise _damaged(folder / STATUS, str(error)) from None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _lines(path: Path, whole: bool) -> Iterator[dict[str, Any]]:
-    """The records of a file of lines; a last line without an end is left out if the run was not finished."""
-    lines = _text(path).split("\n")
-    if not whole or lines[-1] == "":
-        lines.pop()
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise _damaged(path, f"line {number}: {error}") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problem = errors.Problem(f"{path.name} is missing.", fix="give a folder that `normlab compare` wrote.")
-        raise errors.RecordError(errors.message(str(path.parent), problem)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _damaged(path: Path, what: str) -> errors.RecordError:
-    problem = errors.Problem(
-        "the file is damaged.",
-        got=what,
-        fix="restore it, or run again: `normlab compare --resume` keeps the other runs.",
-    )
-    return errors.RecordError(errors.message(str(path), problem))

@@ -62,7 +62,8 @@ def to_json(summary: Summary, folder: str) -> dict[str, Any]:
 
 def _row(results: Results, variant: str) -> VariantSummary:
     runs = results.of(variant)
-    values = tuple(run.value for run in runs)
+    by_seed = {run.config.seed: run.value for run in runs}
+    values = tuple(by_seed.get(seed) for seed in results.seeds)
     ended = [run for run in runs if run.status.state in ENDED]
     found = estimate([value for value in values if value is not None])
     return VariantSummary(

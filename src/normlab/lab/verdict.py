@@ -44,7 +44,9 @@ def pairing(results: Results) -> str:
     began = [run for run in results.runs if run.status.initial_weights]
     if not began:
         return "No run has begun, so nothing was checked."
-    seeds = sorted({run.config.seed for run in results.runs})
+    if len({run.config.seed for run in began}) == len(began):
+        return "No two runs share a seed, so nothing was checked."
+    seeds = results.seeds
     count = f"{len(seeds)} seeds" if len(seeds) > 1 else "the one seed"
     weights = _differing((run.config.seed, run.status.initial_weights) for run in began)
     # a diverged run saw the first batches of the others and then no more

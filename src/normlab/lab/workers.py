@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_wo
 
 from normlab.lab.compare import OnProgress, Progress
 from normlab.lab.config import RunConfig
-from normlab.lab.load import read_status
+from normlab.lab.read import read_status
 from normlab.lab.recipe import PlannedRun
 from normlab.lab.record import ENDED, STATUS, Status
 
