@@ -15,7 +15,7 @@ from normlab.lab.metric import METRICS as METRIC_OF
 from normlab.lab.metric import Metric
 from normlab.lab.read import damaged, read_config, read_json, read_lines, read_status
 from normlab.lab.recipe import Recipe, planned_runs, variant_name
-from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, RECIPE, Status
+from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, RECIPE, STATUS, Status
 from normlab.lab.schema import HISTOGRAM_LINE, METRICS_LINE
 
 
@@ -120,7 +120,9 @@ def load(folder: Path | str) -> Results:
     runs = []
     for planned in planned_runs(recipe):
         place = folder / planned.folder
-        status = read_status(place) if place.exists() else Status("planned", 0, planned.config.epochs)
+        # a folder in which nothing was recorded was made when the disk was full, or just before a kill
+        begun = (place / STATUS).exists() or (place / METRICS).exists()
+        status = read_status(place) if begun else Status("planned", 0, planned.config.epochs)
         runs.append(Run(place, planned.variant, planned.config, status))
     return Results(folder, recipe, tuple(runs))
 

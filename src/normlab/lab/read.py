@@ -5,14 +5,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from normlab import errors
 from normlab.lab.config import Frozen, validation_problems
 from normlab.lab.record import STATUS, Status
 
 Config = TypeVar("Config", bound=Frozen)
-STATUS_FILE = TypeAdapter(Status, config=ConfigDict(extra="forbid"))
+STATUS_FILE = TypeAdapter(Status)
 
 
 def read_config(path: Path, kind: type[Config]) -> Config:

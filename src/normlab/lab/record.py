@@ -11,9 +11,12 @@ weights.safetensors  the weights and buffers at the end
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from normlab.lab.config import RunConfig
 
@@ -25,7 +28,7 @@ CONFIG, ENV, STATUS = "config.toml", "env.json", "status.json"
 METRICS, HISTOGRAMS, WEIGHTS = "metrics.jsonl", "histograms.jsonl", "weights.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Status:
     """Where a run stands. The hashes say what variants of one seed must share."""
 
