@@ -70,7 +70,8 @@ def _say_what(console: Console, results: lab.Results, folder: Path) -> None:
         highlight=False,
     )
     console.print(recipe.question, markup=False, highlight=False)
-    size = f"{len(results.variants)} variants × {recipe.seeds} seeds × {recipe.base.epochs} epochs"
+    sizes = ((len(results.variants), "variant"), (recipe.seeds, "seed"), (recipe.base.epochs, "epoch"))
+    size = " × ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in sizes)
     console.print(
         f"{size} on {recipe.base.data}\n",
         style="dim",

@@ -32,7 +32,7 @@ def _cells(row: VariantSummary, metric: Metric) -> tuple[str | Text, ...]:
     return (
         Text(row.name),
         "–" if row.mean is None else metric.text(row.mean),
-        "–" if row.low is None or row.high is None else f"{metric.text(row.low)} to {metric.text(row.high)}",
+        "–" if row.low is None or row.high is None else metric.interval(row.low, row.high),
         "never" if row.epochs_to_target is None else f"{row.epochs_to_target:g}",
         "–" if row.step_seconds is None else f"{1e3 * row.step_seconds:.2f} ms",
         Text(", ".join(notes), style="yellow"),

@@ -72,7 +72,7 @@ class RunConfig(Frozen):
 
     schema_version: Literal[1] = 1
     data: Literal["digits", "curve"] = "digits"
-    data_seed: int = Field(0, ge=0, description="decides the split, or the noise of generated data")
+    data_seed: int = Field(0, ge=0, lt=2**32, description="decides the split, or the noise of generated data")
     model: Model = Model()
     norm: Norm = "none"
     norm_eps: float = Field(1e-5, gt=0, description="added to the variance")
@@ -93,13 +93,18 @@ class RunConfig(Frozen):
             raise ValueError(f"model.kind={self.model.kind} needs images; `{self.data}` has one number a sample")
         if self.norm not in ("none", "batch") and self.model.input_norm and self.data == "curve":
             raise ValueError(
-                f"norm={self.norm} of the one input of `curve` is a constant, so nothing could be learned; "
+                f"norm={self.norm} of the one input of `curve` leaves at most its sign, so nothing could be learned; "
                 "use model.input_norm=false"
             )
         inputs = INPUT_CHANNELS[self.data, self.model.kind]
         for channels in (self.model.width, *([inputs] if self.model.input_norm else [])):
             if self.norm == "group" and channels % self.norm_groups:
                 raise ValueError(f"norm_groups must divide the channels; {self.norm_groups} does not divide {channels}")
+            if self.norm == "group" and self.model.kind == "mlp" and channels == self.norm_groups:
+                raise ValueError(
+                    f"norm_groups={channels} leaves one of {channels} units in a group: its output would be the bias "
+                    "whatever the input; use fewer groups"
+                )
         if self.norm == "instance" and self.model.kind == "mlp":
             raise ValueError(
                 "norm=instance takes its moments over positions, and a unit of an mlp has only one: "

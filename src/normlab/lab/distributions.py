@@ -60,7 +60,7 @@ def _moments(rows: torch.Tensor) -> list[dict[str, Any]]:
     mean = rows.mean(dim=1)
     var = (rows - mean[:, None]).square_().mean(dim=1)
     if not bool(var.isfinite().all()):
-        finite = [row[row.isfinite()].double() for row in rows]
+        finite = [row[row.isfinite()].double() if bool(row.isfinite().any()) else row.double() for row in rows]
         mean = torch.stack([row.mean() for row in finite])
         var = torch.stack([row.var(correction=0) for row in finite])
     return [{"mean": number(m), "std": number(v)} for m, v in zip(mean.tolist(), var.sqrt().tolist(), strict=True)]

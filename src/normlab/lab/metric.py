@@ -35,8 +35,20 @@ class Metric:
             >>> METRICS["digits"].text(0.9722), METRICS["curve"].text(693.04)
             ('97.2 %', '693')
         """
+        return f"{self._plain(value)} %" if self.percent else self._plain(value)
+
+    def interval(self, low: float, high: float) -> str:
+        """Two ends with the unit said once.
+
+        Example:
+            >>> METRICS["digits"].interval(0.939, 0.98)
+            '93.9 to 98.0 %'
+        """
+        return f"{self._plain(low)} to {self.text(high)}"
+
+    def _plain(self, value: float) -> str:
         if self.percent:
-            return f"{100 * value:.1f} %"
+            return f"{100 * value:.1f}"
         return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.2e}"
 
 

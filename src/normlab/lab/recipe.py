@@ -84,7 +84,7 @@ def planned_runs(recipe: Recipe) -> tuple[PlannedRun, ...]:
         for variant in variants(recipe):
             chosen = variant.config.model_copy(update={"seed": seed})
             slug = "".join(c if c.isalnum() or c in ".=-" else "-" for c in variant.name.replace(", ", "-"))
-            runs.append(PlannedRun(variant.name, f"{slug[:60]}-seed{seed}-{chosen.digest()[:4]}", chosen))
+            runs.append(PlannedRun(variant.name, f"{slug[:60]}-seed{seed}-{chosen.digest()}", chosen))
     return tuple(runs)
 
 

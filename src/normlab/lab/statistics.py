@@ -23,7 +23,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     """The mean of independent values and its t interval; None of no values.
 
     Source:
-        Student 1908; `scipy.stats.ttest_1samp`.
+        Student 1908; `scipy.stats.t.interval`.
 
     Example:
         >>> e = estimate([1.0, 2.0, 3.0])
@@ -37,8 +37,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
         return Estimate(mean, None, None, 1)
     if len(set(values)) == 1:  # SciPy's interval of no spread is not a number
         return Estimate(mean, mean, mean, len(values))
-    interval = stats.ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
-    return Estimate(mean, float(interval.low), float(interval.high), len(values))
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=stats.sem(values))
+    return Estimate(mean, float(low), float(high), len(values))
 
 
 def paired_difference(a: Sequence[float | None], b: Sequence[float | None]) -> Estimate | None:

@@ -81,7 +81,9 @@ def run(config: RunConfig, folder: Path, on_epoch: OnEpoch) -> Status:
                 state, reason = "diverged", f"the training loss of step {steps} (epoch {epoch}) is not finite"
             elif epoch == config.epochs:
                 state = "done"
-            metric = _record(folder, model, probe, epoch, steps, trained)
+            metric, loss = _record(folder, model, probe, epoch, steps, trained)
+            if loss is None and not trained.diverged:  # the weights blew up in the last step of the epoch
+                state, reason = "diverged", f"the training loss after step {steps} (epoch {epoch}) is not finite"
             if state != "running":
                 write_whole(folder / WEIGHTS, save(model.state_dict()))
             status = Status(state, epoch, config.epochs, reason, initial_weights, order.hexdigest())
@@ -126,8 +128,10 @@ def _train_epoch(
     return Epoch(order.numpy().tobytes(), steps, seconds, diverged, ratio or None)
 
 
-def _record(folder: Path, model: nn.Module, probe: Probe, epoch: int, steps: int, trained: Epoch) -> float | None:
-    """Measures and appends the lines of one epoch; returns the test metric."""
+def _record(
+    folder: Path, model: nn.Module, probe: Probe, epoch: int, steps: int, trained: Epoch
+) -> tuple[float | None, float | None]:
+    """Measures and appends the lines of one epoch; returns the test metric and the training loss."""
     began = time.perf_counter()
     measured = measure(model, probe)
     append_lines(folder / HISTOGRAMS, _histogram_lines(epoch, measured))
@@ -136,7 +140,7 @@ def _record(folder: Path, model: nn.Module, probe: Probe, epoch: int, steps: int
     seconds = {"train": trained.seconds, "steps": trained.steps, "measure": time.perf_counter() - began}
     append_lines(folder / METRICS, [line | {"seconds": seconds}])
     metric: float | None = measured.record["metric"]["test"]["eval"]
-    return metric
+    return metric, measured.record["loss"]["train"]["train"]
 
 
 def _histogram_lines(epoch: int, measured: Measurement) -> Iterator[dict[str, object]]:
@@ -180,10 +184,11 @@ def _exact(threads: int) -> Iterator[None]:
     """Deterministic algorithms on a fixed number of threads; the caller's settings come back afterwards."""
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
+    warn_only_before = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.set_num_threads(threads_before)
-        torch.use_deterministic_algorithms(deterministic_before)
+        torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_only_before)

@@ -1,5 +1,6 @@
 """Runs on worker processes of dask.distributed, one torch thread each."""
 
+import itertools
 import logging
 import signal
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
 
 from normlab.lab.compare import OnProgress, Progress
 from normlab.lab.config import RunConfig
@@ -18,7 +19,7 @@ from normlab.lab.record import ENDED, STATUS, Status
 
 TOPIC = "normlab"
 SETTINGS = {
-    "distributed.scheduler.allowed-failures": 1,  # a run whose worker dies gets one more try
+    "distributed.scheduler.allowed-failures": 0,  # who gets another try is decided in `on_workers`
     "distributed.worker.memory.terminate": False,  # memory is the user's to spend, not dask's to guard
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.spill": False,
@@ -45,15 +46,38 @@ def on_workers(
     ):
         client.register_plugin(_DeafToCtrlC())
         client.subscribe_topic(TOPIC, hear)
-        futures = {
-            client.submit(_work, planned.config, folder / planned.folder, key=planned.folder, priority=-place): planned
-            for place, planned in enumerate(runs)
-        }
-        for future in as_completed(list(futures)):
-            planned, failure = futures.pop(future), future.exception()
-            # forgotten at once: a result still wanted is computed again when its worker dies
-            future.release()
-            yield planned, failure
+        killed = []
+        for planned, failure in _side_by_side(client, folder, runs, jobs):
+            if isinstance(failure, KilledWorker):
+                killed.append(planned)
+            else:
+                yield planned, failure
+        # Dask blames a death on every run that the worker was given. Each gets one more try, alone: the one that
+        # kills its worker can take no other with it.
+        for planned in killed:
+            yield from _side_by_side(client, folder, [planned], 1)
+
+
+def _side_by_side(
+    client: Client, folder: Path, runs: Sequence[PlannedRun], jobs: int
+) -> Iterator[tuple[PlannedRun, Exception | None]]:
+    """Never more runs under way than workers."""
+
+    def submit(planned: PlannedRun) -> Any:
+        return client.submit(_work, planned.config, folder / planned.folder, pure=False)
+
+    waiting = iter(runs)
+    futures = {submit(planned): planned for planned in itertools.islice(waiting, jobs)}
+    completed = as_completed(list(futures))
+    for future in completed:
+        planned, failure = futures.pop(future), future.exception()
+        # forgotten at once: a result still wanted is computed again when its worker dies
+        future.release()
+        for following in itertools.islice(waiting, 1):
+            new = submit(following)
+            futures[new] = following
+            completed.add(new)
+        yield planned, failure
 
 
 class _DeafToCtrlC(WorkerPlugin):
