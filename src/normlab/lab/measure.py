@@ -24,6 +24,7 @@ class Probe:
     size: int
     x: torch.Tensor
     y: torch.Tensor
+    test_batch: torch.Tensor  # where in x the test samples of train mode are: as many, evenly spaced
 
     @classmethod
     def of(cls, model: nn.Module, data: Dataset, size: int, generator: torch.Generator) -> "Probe":
@@ -31,7 +32,9 @@ class Probe:
         chosen = torch.randperm(len(data.x_train), generator=generator)[:size]
         x = torch.cat([torch.from_numpy(data.x_train)[chosen], torch.from_numpy(data.x_test)])
         y = torch.cat([torch.from_numpy(data.y_train)[chosen], torch.from_numpy(data.y_test)])
-        return cls(Layout.of(model), data.task, len(chosen), x, y)
+        # evenly spaced, since the first samples of a test set may be all of one kind (the leftmost points of a curve)
+        test_batch = torch.linspace(len(chosen), len(x) - 1, min(size, len(data.x_test))).round().long()
+        return cls(Layout.of(model), data.task, len(chosen), x, y, test_batch)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def loss_of(task: Task, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def measure(model: nn.Module, probe: Probe) -> Measurement:
     """Loss, metric and distributions in train and in eval mode, gradients, and the gap of the running statistics.
 
-    In train mode the test set is judged on its first `probe.size` samples, a batch like those of training; in eval
-    mode on all of it.
+    In train mode the test set is judged on `probe.size` samples of it, a batch like those of training; in eval mode
+    on all of it.
 
     The model is bit-equal afterwards: modes, buffers, gradients and random state.
     """
@@ -67,17 +70,17 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
             output = model(probe.x[:size])
             loss = loss_of(task, output, probe.y[:size])
         gradients = _gradient_norms(layout, loss)
-        test_output = eval_output[size : 2 * size]
+        test_output = eval_output[probe.test_batch]
         if layout.modes_differ:
             with torch.no_grad():
-                test_output = model(probe.x[size : 2 * size])
+                test_output = model(probe.x[probe.test_batch])
     scores = {
         "train": {
             "train": _score(task, output.detach(), probe.y[:size]),
             "eval": _score(task, eval_output[:size], probe.y[:size]),
         },
         "test": {
-            "train": _score(task, test_output, probe.y[size : 2 * size]),
+            "train": _score(task, test_output, probe.y[probe.test_batch]),
             "eval": _score(task, eval_output[size:], probe.y[size:]),
         },
     }

@@ -9,6 +9,9 @@ from normlab.lab.metric import Metric
 from normlab.lab.statistics import Estimate, paired_difference
 
 
+NAMED = 4  # the verdict names the nearest of the others; the table has them all
+
+
 @dataclass(frozen=True)
 class VariantSummary:
     """One row of the table of a comparison."""
@@ -87,7 +90,9 @@ def _standing(ranked: Sequence[VariantSummary], metric: Metric) -> str:
     if not others:
         return f"{best.name} ends at {value}."
     differences = [(row, paired_difference(best.values, row.values)) for row in others]
-    against = "; ".join(_difference(row, found, metric) for row, found in differences)
+    against = "; ".join(_difference(row, found, metric) for row, found in differences[:NAMED])
+    if len(differences) > NAMED:
+        against += f"; and {len(differences) - NAMED} more variants behind these"
     seeds = max((found.count for _, found in differences if found), default=0)
     if seeds < 2:
         return f"{best.name} is ahead with {value}: {against}. One seed gives no interval: add seeds=5."
