@@ -28,7 +28,7 @@ def histograms(rows: torch.Tensor) -> list[Histogram]:
     size = values.abs()
     # asinh written out: torch.asinh is not vectorized (8.8 ms against 1.5 for 3e5 values)
     slot = size.square().add_(1).sqrt_().add_(size).log_().copysign_(values)
-    slot.add_(REACH).mul_(BINS / (2 * REACH)).clamp_(0, BINS - 1)
+    slot.mul_(BINS / (2 * REACH)).add_(BINS / 2).clamp_(0, BINS - 1)  # in this order 0 falls on its edge exactly
     if values.numel() and not bool(size.max() <= LIMIT):
         slot[values < -LIMIT] = _BELOW
         slot[values > LIMIT] = _ABOVE

@@ -33,7 +33,8 @@ class Probe:
         x = torch.cat([torch.from_numpy(data.x_train)[chosen], torch.from_numpy(data.x_test)])
         y = torch.cat([torch.from_numpy(data.y_train)[chosen], torch.from_numpy(data.y_test)])
         # evenly spaced, since the first samples of a test set may be all of one kind (the leftmost points of a curve)
-        test_batch = torch.linspace(len(chosen), len(x) - 1, min(size, len(data.x_test))).round().long()
+        count, tests = min(size, len(data.x_test)), len(data.x_test)
+        test_batch = len(chosen) + torch.arange(count) * (tests - 1) // max(count - 1, 1)
         return cls(Layout.of(model), data.task, len(chosen), x, y, test_batch)
 
 

@@ -8,7 +8,6 @@ from normlab.lab.load import Results
 from normlab.lab.metric import Metric
 from normlab.lab.statistics import Estimate, paired_difference
 
-
 NAMED = 4  # the verdict names the nearest of the others; the table has them all
 
 
