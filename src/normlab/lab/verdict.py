@@ -91,7 +91,8 @@ def _standing(ranked: Sequence[VariantSummary], metric: Metric) -> str:
     differences = [(row, paired_difference(best.values, row.values)) for row in others]
     against = "; ".join(_difference(row, found, metric) for row, found in differences[:NAMED])
     if len(differences) > NAMED:
-        against += f"; and {len(differences) - NAMED} more variants behind these"
+        more = len(differences) - NAMED
+        against += f"; and {more} more variant{'s' if more > 1 else ''} behind these"
     seeds = max((found.count for _, found in differences if found), default=0)
     if seeds < 2:
         return f"{best.name} is ahead with {value}: {against}. One seed gives no interval: add seeds=5."
