@@ -195,6 +195,7 @@ def test_many_variants_are_named_from_the_nearest_on() -> None:
     rows = [row(f"v{number}", number / 10, number / 10) for number in range(1, 8)]
     said = verdict(rows, ACCURACY)
     assert said.endswith(
-        "40.0 points above v3 (40.0 to 40.0); and 2 more variants behind these. Intervals are 95 %, paired over 2 seeds."
+        "40.0 points above v3 (40.0 to 40.0); and 2 more variants behind these. "
+        "Intervals are 95 %, paired over 2 seeds."
     )
     assert "v2" not in said

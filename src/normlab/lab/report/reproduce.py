@@ -62,7 +62,8 @@ def reproduce(results: Results) -> str:
     else:
         how = f"<pre><code>{html.text(said)}</code></pre>"
     return (
-        f"{how}<p>On the same kind of processor, with the same versions and number of threads, the records are equal bit for bit, times aside."
+        f"{how}<p>On the same kind of processor, with the same versions and number of threads, the records are equal "
+        "bit for bit, times aside."
         f"</p><h3>Made on</h3>{_environments(results)}"
         f"<details><summary>Recipe, as TOML</summary><pre><code>{html.text(results.recipe.to_toml())}</code></pre>"
         f"</details>"
