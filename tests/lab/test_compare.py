@@ -247,7 +247,7 @@ def test_a_run_that_fails_says_why_and_the_others_go_on(
 def test_a_run_that_fails_before_it_has_a_folder_is_recorded_too(
     small: SmallRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(name: str, seed: int) -> NoReturn:
+    def refuse(name: str, seed: int, train_samples: int) -> NoReturn:
         raise ValueError("no data")
 
     monkeypatch.setattr("normlab.lab.train.load_data", refuse)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from normlab.lab.data import LOADERS, TASKS, Dataset, curve, digits, load_data
+from normlab.errors import UsageError
+from normlab.lab.data import LOADERS, Dataset, curve, digits, load_data
+from normlab.lab.metric import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,18 @@ def test_every_digit_is_tested_in_proportion(images: Dataset) -> None:
 def test_the_seed_decides_and_the_hash_tells(name: str) -> None:
     assert load_data(name, 3).sha256() == load_data(name, 3).sha256()
     assert load_data(name, 3).sha256() != load_data(name, 4).sha256()
-    assert (load_data(name, 3).name, load_data(name, 3).task) == (name, TASKS[name])
-    assert LOADERS.keys() == TASKS.keys()
+    assert load_data(name, 3).name == name
+    assert LOADERS.keys() == METRICS.keys()
+
+
+def test_fewer_training_samples_are_spread_over_the_set() -> None:
+    whole, few = load_data("curve", 0), load_data("curve", 0, 4)
+    assert np.array_equal(few.x_train, whole.x_train[[0, 500, 1000, 1500]])
+    assert np.array_equal(few.y_train, whole.y_train[[0, 500, 1000, 1500]])
+    assert np.array_equal(few.x_test, whole.x_test)
+    with pytest.raises(UsageError) as raised:
+        load_data("digits", 0, 2000)
+    assert str(raised.value) == "load_data: `train_samples` is at most 1437 for digits.\n  got: 2000"
 
 
 def test_the_hash_sees_every_array_its_shape_and_its_type() -> None:

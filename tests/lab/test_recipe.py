@@ -200,7 +200,8 @@ def test_deep_tanh_is_that_of_the_issue() -> None:
         "schema_version": 1,
         "data": "digits",
         "data_seed": 0,
-        "model": {"kind": "mlp", "depth": 8, "width": 64, "activation": "tanh", "input_norm": False},
+        "train_samples": 0,
+        "model": {"kind": "mlp", "depth": 8, "width": 64, "activation": "tanh", "input_norm": False, "dropout": 0.0},
         "norm": "none",
         "norm_eps": 1e-5,
         "norm_momentum": 0.1,
@@ -228,6 +229,7 @@ def test_bad_init_is_that_of_seed_document_s4() -> None:
         "width": 10,
         "activation": "tanh",
         "input_norm": True,
+        "dropout": 0.0,
     }
     assert (base.init.weight_std, base.init.bias) == (0.1, -0.2)
     assert base.norm_momentum == 0.5

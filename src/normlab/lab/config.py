@@ -17,7 +17,6 @@ from normlab import errors
 
 Norm = Literal["none", "batch", "layer", "group", "instance", "rms"]
 
-
 # what the first layer sees: the pixels as units, the image as one channel, the one number
 INPUT_CHANNELS = {("digits", "mlp"): 64, ("digits", "conv"): 1, ("curve", "mlp"): 1}
 
@@ -43,6 +42,7 @@ class Model(Frozen):
     width: int = Field(64, ge=1, le=8192, description="units (mlp) or channels (conv) of each hidden layer")
     activation: Literal["tanh", "relu", "sigmoid"] = "tanh"
     input_norm: bool = Field(False, description="normalize the input too, with the same norm")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations that is dropped in training")
 
 
 class Init(Frozen):
@@ -73,6 +73,7 @@ class RunConfig(Frozen):
     schema_version: Literal[1] = 1
     data: Literal["digits", "curve"] = "digits"
     data_seed: int = Field(0, ge=0, lt=2**32, description="decides the split, or the noise of generated data")
+    train_samples: int = Field(0, ge=0, description="train on so many samples only, spread over the set; 0 is all")
     model: Model = Model()
     norm: Norm = "none"
     norm_eps: float = Field(1e-5, gt=0, description="added to the variance")
@@ -113,8 +114,11 @@ class RunConfig(Frozen):
         return self
 
     def digest(self) -> str:
-        """Eight hex digits that name this config: equal configs, equal digests."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+        """Eight hex digits that name this config: equal configs, equal digests.
+
+        Only what differs from the defaults counts, so that a key added later leaves earlier names as they were.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:8]
 
 
 def keys(config: type[BaseModel], prefix: str = "") -> Iterator[str]:

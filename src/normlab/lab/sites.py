@@ -90,7 +90,10 @@ def watched(layout: Layout) -> Iterator[dict[Site, torch.Tensor]]:
         for label, block in layout.blocks.items():
             before(block.norm, Site(label, "pre_norm"))
             before(block.activation, Site(label, "pre_activation"))
-            after(block, Site(label, "activation" if block.activation is not None else "pre_activation"))
+            if block.activation is not None:
+                after(block.activation, Site(label, "activation"))
+            else:
+                after(block, Site(label, "pre_activation"))
         yield values
     finally:
         for handle in handles:

@@ -30,7 +30,7 @@ from normlab.lab.record import (
     write_whole,
 )
 from normlab.lab.sites import Layout
-from normlab.lab.streams import torch_stream
+from normlab.lab.streams import stream_seed, torch_stream
 
 OnEpoch = Callable[[Status, float | None], None]
 
@@ -60,8 +60,9 @@ def run(config: RunConfig, folder: Path, on_epoch: OnEpoch) -> Status:
     Raises:
         OSError: the records cannot be written.
     """
-    with _exact(config.threads):
-        data = load_data(config.data, config.data_seed)
+    with _exact(config.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "dropout"))  # all that draws from torch's own stream
+        data = load_data(config.data, config.data_seed, config.train_samples)
         begin(folder, config, environment(config.threads, config.data, data.sha256()))
         model = build_model(config, data)
         optimizer = _optimizer(config, model)

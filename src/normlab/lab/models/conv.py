@@ -24,7 +24,9 @@ def conv_net(config: RunConfig, data: Dataset) -> nn.Module:
         layers["input"] = Block(None, norm_layer(config, channels, spatial=2), None)
     for number in range(1, config.model.depth + 1):
         weights = nn.Conv2d(channels if number == 1 else width, width, kernel_size=3, padding=1)
-        layers[f"layer{number}"] = Block(weights, norm_layer(config, width, spatial=2), config.model.activation)
+        layers[f"layer{number}"] = Block(
+            weights, norm_layer(config, width, spatial=2), config.model.activation, config.model.dropout
+        )
     layers["pool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["output"] = nn.Linear(width, data.outputs)

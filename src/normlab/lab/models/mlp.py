@@ -23,6 +23,8 @@ def mlp(config: RunConfig, data: Dataset) -> nn.Module:
         layers["input"] = Block(None, norm_layer(config, inputs), None)
     for number in range(1, config.model.depth + 1):
         weights = nn.Linear(inputs if number == 1 else width, width)
-        layers[f"layer{number}"] = Block(weights, norm_layer(config, width), config.model.activation)
+        layers[f"layer{number}"] = Block(
+            weights, norm_layer(config, width), config.model.activation, config.model.dropout
+        )
     layers["output"] = nn.Linear(width, data.outputs)
     return nn.Sequential(layers)
