@@ -61,10 +61,12 @@ def run(config: RunConfig, folder: Path, on_epoch: OnEpoch) -> Status:
         OSError: the records cannot be written.
     """
     with _exact(config.threads), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config.seed, "dropout"))  # all that draws from torch's own stream
         data = load_data(config.data, config.data_seed, config.train_samples)
         begin(folder, config, environment(config.threads, config.data, data.sha256()))
         model = build_model(config, data)
+        torch.manual_seed(
+            stream_seed(config.seed, "dropout")
+        )  # from here on nothing else draws from torch's own stream
         optimizer = _optimizer(config, model)
         probe = Probe.of(model, data, config.probe, torch_stream(config.seed, "probe"))
         x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
