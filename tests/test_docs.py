@@ -37,7 +37,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9
     assert len(blocks("python")) == 2
 
 

@@ -111,7 +111,7 @@ def test_a_row_says_what_the_runs_recorded(finished: Results) -> None:
 
 def test_the_object_for_machines_has_the_keys_of_the_issue(finished: Results) -> None:
     found = to_json(summarize(finished), "runs/x")
-    assert list(found) == ["folder", "recipe", "metric", "variants", "verdict", "pairing"]
+    assert list(found) == ["folder", "recipe", "metric", "variants", "verdict", "pairing", "sweep"]
     assert found["folder"] == "runs/x"
     assert found["recipe"] == "deep-tanh"
     assert found["metric"] == {"name": "accuracy", "goal": "max"}

@@ -71,6 +71,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Finish this comparison instead of starting one.", show_default=False),
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds, values and epochs: a first look.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the same network with each normalization and say which is best, and how sure that is.
@@ -85,7 +86,7 @@ def compare(
     """
     from normlab.cli.compare import run_compare
 
-    raise typer.Exit(run_compare(list(words or []), out, jobs, resume, as_json))
+    raise typer.Exit(run_compare(list(words or []), out, jobs, resume, quick, as_json))
 
 
 @app.command()

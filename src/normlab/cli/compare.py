@@ -14,15 +14,14 @@ from normlab.cli.table import show_summary
 from normlab.lab.summary import to_json
 
 
-def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, as_json: bool) -> int:
+def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, quick: bool, as_json: bool) -> int:
     """Carries out a comparison; returns the exit code: 0, 1 if a run failed, 130 after Ctrl-C."""
-    if resume is not None and words:
-        problem = errors.Problem(
-            "--resume takes its settings from the folder.", got=" ".join(words), fix="leave them out."
-        )
+    if resume is not None and (words or quick):
+        got = " ".join([*words, *(["--quick"] if quick else [])])
+        problem = errors.Problem("--resume takes its settings from the folder.", got=got, fix="leave them out.")
         raise errors.UsageError(errors.message("compare", problem))
     console = Console(stderr=as_json)
-    folder = resume if resume is not None else lab.create(_recipe(words), out)
+    folder = resume if resume is not None else lab.create(_recipe(words, quick), out)
     before = lab.load(folder)
     _say_what(console, before, folder)
     try:
@@ -54,12 +53,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _recipe(words: list[str]) -> lab.Recipe:
+def _recipe(words: list[str], quick: bool) -> lab.Recipe:
     from normlab.lab.recipes import DEFAULT
 
     name = words[0] if words and "=" not in words[0] else DEFAULT
     settings = words[1:] if words and "=" not in words[0] else words
-    return lab.with_words(lab.recipe_named(name), settings)
+    recipe = lab.recipe_named(name)
+    return lab.with_words(recipe, [*(recipe.quick if quick else ()), *settings])
 
 
 def _say_what(console: Console, results: lab.Results, folder: Path) -> None:

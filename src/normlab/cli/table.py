@@ -1,5 +1,7 @@
 """The table and the verdict, for a terminal."""
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -7,11 +9,36 @@ from rich.text import Text
 
 from normlab.lab.metric import Metric
 from normlab.lab.summary import Summary
+from normlab.lab.sweep import Sweep
 from normlab.lab.verdict import VariantSummary
 
 
 def show_summary(console: Console, summary: Summary) -> None:
-    """Prints one row a variant, then the verdict and what it rests on."""
+    """Prints one row a variant, or of a sweep one row a value, then the verdict and what it rests on."""
+    console.print(_sweep_table(summary.sweep) if summary.sweep else _variant_table(summary))
+    console.print(Text(summary.verdict), highlight=False)
+    console.print(Text(summary.pairing), style="dim", highlight=False)
+    console.print()
+
+
+def _sweep_table(sweep: Sweep) -> Table:
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title=f"best test {sweep.metric.name}, mean over seeds", title_style="dim"
+    )
+    for title in (sweep.key, *sweep.lines):
+        table.add_column(title, justify="right")
+    cells = {(point.line, point.value): _mean(point.best_test, sweep.metric) for point in sweep.points}
+    for value in sweep.values:
+        table.add_row(f"{value:g}", *(cells.get((line, value), "–") for line in sweep.lines))
+    return table
+
+
+def _mean(values: Sequence[float | None], metric: Metric) -> str:
+    known = [value for value in values if value is not None]
+    return metric.text(sum(known) / len(known)) if known else "–"
+
+
+def _variant_table(summary: Summary) -> Table:
     metric = summary.metric
     target = f"epochs to {metric.text(summary.recipe.base.target)}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -21,10 +48,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     best = summary.best
     for row in summary.variants:
         table.add_row(*_cells(row, metric), style="bold" if row.name == best else "")
-    console.print(table)
-    console.print(Text(summary.verdict), highlight=False)
-    console.print(Text(summary.pairing), style="dim", highlight=False)
-    console.print()
+    return table
 
 
 def _cells(row: VariantSummary, metric: Metric) -> tuple[str | Text, ...]:

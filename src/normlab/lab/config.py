@@ -37,10 +37,10 @@ class Frozen(BaseModel):
 class Model(Frozen):
     """The network: `depth` hidden layers of `width` units (mlp) or channels (conv)."""
 
-    kind: Literal["mlp", "conv"] = "mlp"
+    kind: Literal["mlp", "conv"] = Field("mlp", description="fully connected, or 3 × 3 convolutions and a mean")
     depth: int = Field(8, ge=1, le=200, description="hidden layers")
     width: int = Field(64, ge=1, le=8192, description="units (mlp) or channels (conv) of each hidden layer")
-    activation: Literal["tanh", "relu", "sigmoid"] = "tanh"
+    activation: Literal["tanh", "relu", "sigmoid"] = Field("tanh", description="tanh, relu or sigmoid")
     input_norm: bool = Field(False, description="normalize the input too, with the same norm")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the activations that is dropped in training")
 
@@ -55,10 +55,10 @@ class Init(Frozen):
 class Optimizer(Frozen):
     """How the weights move."""
 
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam"] = Field("sgd", description="sgd or adam")
     lr: float = Field(0.1, gt=0, description="learning rate")
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd; adam has its own and refuses this one")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="times the weight, added to its gradient")
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> Self:
@@ -71,18 +71,18 @@ class RunConfig(Frozen):
     """Everything that decides the numbers of one run."""
 
     schema_version: Literal[1] = 1
-    data: Literal["digits", "curve"] = "digits"
+    data: Literal["digits", "curve"] = Field("digits", description="handwritten digits, or a noisy parabola")
     data_seed: int = Field(0, ge=0, lt=2**32, description="decides the split, or the noise of generated data")
     train_samples: int = Field(0, ge=0, description="train on so many samples only, spread over the set; 0 is all")
     model: Model = Model()
-    norm: Norm = "none"
+    norm: Norm = Field("none", description="none, batch, layer, group, instance or rms")
     norm_eps: float = Field(1e-5, gt=0, description="added to the variance")
     norm_momentum: float = Field(0.1, gt=0, le=1, description="weight of the new batch in the running statistics")
     norm_groups: int = Field(8, ge=1, description="groups of the group norm")
     init: Init = Init()
     optimizer: Optimizer = Optimizer()
     batch: int = Field(64, ge=2, description="samples in a training step")
-    epochs: int = Field(15, ge=1, le=100_000)
+    epochs: int = Field(15, ge=1, le=100_000, description="passes over the training set")
     seed: int = Field(0, ge=0, description="decides initial weights, batch order and dropout")
     target: float = Field(0.9, description="value of the test metric that counts as reached")
     threads: int = Field(1, ge=1, description="torch threads of the run; other counts give other bits")
@@ -121,19 +121,29 @@ class RunConfig(Frozen):
         return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:8]
 
 
-def keys(config: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a config in dotted form.
+def described(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key of a config in dotted form, with what it is.
 
     Example:
-        >>> list(keys(Init))
-        ['weight_std', 'bias']
+        >>> list(described(Init))[1]
+        ('bias', 'every bias starts at this value')
     """
     for name, field in config.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from keys(kind, f"{prefix}{name}.")
+            yield from described(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", field.description or ""
+
+
+def keys(config: type[BaseModel]) -> list[str]:
+    """Every key of a config in dotted form.
+
+    Example:
+        >>> keys(Init)
+        ['weight_std', 'bias']
+    """
+    return [key for key, _ in described(config)]
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:

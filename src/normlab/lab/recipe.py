@@ -21,6 +21,8 @@ class Recipe(Frozen):
     name: str
     question: str
     source: str
+    takes: str = Field("", description="time on two cores")
+    quick: tuple[str, ...] = Field((), description="the words that `--quick` stands for")
     seeds: int = Field(5, ge=1, le=1000, description="runs of each variant, from `seed` upwards")
     base: RunConfig
     axes: dict[str, tuple[bool | int | float | str, ...]]

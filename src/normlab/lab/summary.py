@@ -10,6 +10,7 @@ from normlab.lab.metric import Metric
 from normlab.lab.recipe import Recipe
 from normlab.lab.record import ENDED
 from normlab.lab.statistics import estimate
+from normlab.lab.sweep import Sweep, sweep_of, sweep_verdict
 from normlab.lab.verdict import VariantSummary, pairing, ranking, verdict
 
 
@@ -22,6 +23,7 @@ class Summary:
     variants: tuple[VariantSummary, ...]
     verdict: str
     pairing: str
+    sweep: Sweep | None = None
 
     @property
     def best(self) -> str | None:
@@ -33,7 +35,9 @@ class Summary:
 def summarize(results: Results) -> Summary:
     """The table and the verdict of a comparison, finished or not."""
     rows = tuple(_row(results, variant) for variant in results.variants)
-    return Summary(results.recipe, results.metric, rows, verdict(rows, results.metric), pairing(results))
+    sweep = sweep_of(results)
+    said = sweep_verdict(sweep) if sweep else verdict(rows, results.metric)
+    return Summary(results.recipe, results.metric, rows, said, pairing(results, sweep.key if sweep else None), sweep)
 
 
 def to_json(summary: Summary, folder: str) -> dict[str, Any]:
@@ -57,7 +61,13 @@ def to_json(summary: Summary, folder: str) -> dict[str, Any]:
         "variants": [{name: getattr(row, name) for name in names} for row in summary.variants],
         "verdict": summary.verdict,
         "pairing": summary.pairing,
+        "sweep": _sweep_json(summary.sweep) if summary.sweep else None,
     }
+
+
+def _sweep_json(sweep: Sweep) -> dict[str, Any]:
+    reached = {line: {"reached": sweep.reached(line), "range": sweep.range_reached(line)} for line in sweep.lines}
+    return {"key": sweep.key, "values": sweep.values, "target": sweep.target, "lines": reached}
 
 
 def _row(results: Results, variant: str) -> VariantSummary:

@@ -1,10 +1,11 @@
 """One sentence with its numbers: which variant is best, by how much, and how sure that is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normlab.lab.load import Results
+from normlab.lab import config
+from normlab.lab.load import Results, Run
 from normlab.lab.metric import Metric
 from normlab.lab.statistics import Estimate, paired_difference
 
@@ -39,24 +40,32 @@ def verdict(rows: Sequence[VariantSummary], metric: Metric) -> str:
     return said
 
 
-def pairing(results: Results) -> str:
-    """Whether the variants of each seed started from the same weights and saw the same batches, as recorded."""
+def pairing(results: Results, sweep_key: str | None = None) -> str:
+    """Whether the variants of each seed started from the same weights and saw the same batches, as recorded.
+
+    Along a sweep, variants are held against those at the same value: another value may well mean other weights.
+    """
     if len(results.variants) < 2:
         return "One variant: nothing to pair."
     began = [run for run in results.runs if run.status.initial_weights]
     if not began:
         return "No run has begun, so nothing was checked."
-    if len({run.config.seed for run in began}) == len(began):
+    groups: dict[tuple[int, object], list[Run]] = {}
+    for run in began:
+        value = config.setting(run.config, sweep_key) if sweep_key else None
+        groups.setdefault((run.config.seed, value), []).append(run)
+    if len(groups) == len(began):
         return "No two runs share a seed, so nothing was checked."
-    seeds = results.seeds
-    count = f"{len(seeds)} seeds" if len(seeds) > 1 else "the one seed"
-    weights = _differing((run.config.seed, run.status.initial_weights) for run in began)
+    seeds, values = len(results.seeds), len({value for _, value in groups})
+    count = f"{seeds} seeds" if seeds > 1 else "the one seed"
+    count += f" and at {values} values of {sweep_key}" if sweep_key else ""
     # a diverged run saw the first batches of the others and then no more
-    batches = _differing(
-        (run.config.seed, (run.status.batch_order, run.config.batch)) for run in began if run.status.state == "done"
-    )
+    done = [[run for run in runs if run.status.state == "done"] for runs in groups.values()]
+    weights = sum(len({run.status.initial_weights for run in runs}) > 1 for runs in groups.values())
+    batches = sum(len({(run.status.batch_order, run.config.batch) for run in runs}) > 1 for runs in done)
+    of = f"{len(groups)} places" if sweep_key else count
     differ = [
-        f"{what} differ in {many} of {count}"
+        f"{what} differ in {many} of {of}"
         for what, many in (("initial weights", weights), ("batches", batches))
         if many
     ]
@@ -66,14 +75,6 @@ def pairing(results: Results) -> str:
         so_far = f"Only {len(began)} of {len(results.runs)} runs began"
         return f"{so_far}; among them, those of one seed started from bit-identical weights and saw the same batches."
     return f"Checked: in {count}, all variants started from bit-identical weights and saw the same batches."
-
-
-def _differing(hashes: Iterable[tuple[int, object]]) -> int:
-    """The number of seeds whose runs do not all have the same hash."""
-    found: dict[int, set[object]] = {}
-    for seed, value in hashes:
-        found.setdefault(seed, set()).add(value)
-    return sum(len(values) > 1 for values in found.values())
 
 
 def ranking(rows: Sequence[VariantSummary], metric: Metric) -> list[VariantSummary]:

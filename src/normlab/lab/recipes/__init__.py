@@ -2,9 +2,12 @@
 
 from normlab import errors
 from normlab.lab.recipe import Recipe
-from normlab.lab.recipes import bad_init, deep_tanh
+from normlab.lab.recipes import bad_init, batch_size, deep_tanh, dropout, learning_rate, weight_scale
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (deep_tanh.RECIPE, bad_init.RECIPE)}
+RECIPES: dict[str, Recipe] = {
+    module.RECIPE.name: module.RECIPE
+    for module in (deep_tanh, bad_init, weight_scale, batch_size, learning_rate, dropout)
+}
 DEFAULT = deep_tanh.RECIPE.name
 
 

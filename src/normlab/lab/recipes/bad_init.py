@@ -7,6 +7,8 @@ RECIPE = Recipe(
     name="bad-init",
     question="Can batch norm fit a parabola from a bad start?",
     source="seed document S4 (batch normalization in PyTorch, drawn live)",
+    takes="30 s",
+    quick=("seeds=2",),
     seeds=5,
     base=RunConfig(
         data="curve",

@@ -7,6 +7,8 @@ RECIPE = Recipe(
     name="deep-tanh",
     question="Does normalization train a deep tanh network that starts badly?",
     source="Ioffe & Szegedy 2015, section 3.3; the bad start is that of seed document S4",
+    takes="30 s",
+    quick=("seeds=2", "epochs=5"),
     seeds=5,
     base=RunConfig(
         data="digits",

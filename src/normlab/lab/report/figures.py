@@ -13,14 +13,25 @@ from normlab.lab.report.gap import gap
 from normlab.lab.report.gradients import gradients
 from normlab.lab.report.scores import scores
 from normlab.lab.report.style import Spec
+from normlab.lab.report.sweep import sweep_figure
 from normlab.lab.summary import Summary, summarize
+from normlab.lab.sweep import focus
 
 
 def figures(results: Results, summary: Summary | None = None) -> tuple[Figure, ...]:
-    """Charts with their captions; a figure without a chart says why."""
+    """Charts with their captions; a figure without a chart says why.
+
+    Of a sweep, the sweep itself, and the rest at the one value where its lines differ most.
+    """
     summary = summary or summarize(results)
+    along = None
+    if summary.sweep is not None:
+        along = sweep_figure(summary.sweep)
+        results, _ = focus(results, summary.sweep)
+        summary = summarize(results)
     found = (
         scores(summary, results.recipe.base.seed),
+        along,
         curves(results),
         fits(results),
         distributions(results),

@@ -16,6 +16,7 @@ from normlab.lab.report.reproduce import reproduce
 from normlab.lab.report.results_table import results_table
 from normlab.lab.report.settings import differing, everything
 from normlab.lab.summary import Summary, summarize, to_json
+from normlab.lab.sweep import focus
 
 # scripts and styles of the page itself and nothing else: the browser refuses every request
 POLICY = (
@@ -23,6 +24,7 @@ POLICY = (
     "img-src data: blob:; font-src data:"
 )
 SHORT = {
+    "sweep": "Sweep",
     "curves": "Curves",
     "fits": "Fits",
     "distributions": "Distributions",
@@ -81,6 +83,12 @@ def page(results: Results) -> str:
 
 
 def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str]) -> str:
+    shown, note = summary, ""
+    if summary.sweep is not None:
+        at, value = focus(results, summary.sweep)
+        shown = summarize(at)
+        where = f"{summary.sweep.key} = {value:g}, where the results differ most"
+        note = f" The table, and every picture below the sweep, show {where}."
     items = "".join(f'<li><a href="#{name}">{html.text(SHORT[name])}</a></li>' for name in links)
     return f"""<header>
 <p class="eyebrow">normlab compare · {html.text(results.recipe.name)}</p>
@@ -88,8 +96,8 @@ def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str
 <p class="{"verdict" if len(summary.verdict) < 400 else "verdict long"}">{html.text(summary.verdict)}</p>
 {notice(results)}
 <div class="results-row">
-<div>{results_table(summary)}
-<p class="caption">{html.text(summary.pairing)}</p></div>
+<div>{results_table(shown)}
+<p class="caption">{html.text(summary.pairing + note)}</p></div>
 {_figure(scores)}
 </div>
 <noscript><p class="notice">The charts need JavaScript; nothing is loaded from a network.

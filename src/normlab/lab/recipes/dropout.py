@@ -1,0 +1,25 @@
+"""Dropout on 500 training samples, with and without batch norm: how far apart are training and test?"""
+
+from normlab.lab.config import Init, Model, Optimizer, RunConfig
+from normlab.lab.recipe import Recipe
+
+RECIPE = Recipe(
+    name="dropout",
+    question="Does dropout close the gap between training and test, and is it still needed with batch norm?",
+    source="seed document S0 (CS231n, assignment 2): keep 1 against keep 0.25 on 500 samples",
+    takes="1 min",
+    quick=("seeds=2", "epochs=10"),
+    seeds=5,
+    base=RunConfig(
+        data="digits",
+        train_samples=500,
+        model=Model(kind="mlp", depth=1, width=500, activation="relu"),
+        norm_groups=10,
+        init=Init(weight_std=0.01, bias=0.0),
+        optimizer=Optimizer(name="adam", lr=5e-4),
+        batch=100,
+        epochs=25,
+        target=0.9,
+    ),
+    axes={"norm": ("none", "batch"), "model.dropout": (0.0, 0.75)},
+)
