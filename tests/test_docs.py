@@ -37,7 +37,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 10
     assert len(blocks("python")) == 2
 
 
@@ -46,7 +46,9 @@ def test_every_command_of_the_readme_runs(command: str, comparison: Path, tmp_pa
     words = shlex.split(command)[1:]
     if words[0] == "compare" and "--resume" not in words:
         words += [*TINY, "--jobs", "1"]
-    words = [str(comparison) if word.startswith("runs/") else word for word in words]
+    run = next(comparison.glob("batch-*"))
+    places = {"runs/20261121-093000-deep-tanh": comparison, "runs/20261121-093000-deep-tanh/batch-seed0": run}
+    words = [str(places.get(word, word)) for word in words]
     assert normlab(*words, cwd=tmp_path)
 
 

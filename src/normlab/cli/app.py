@@ -123,6 +123,22 @@ def report(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run a run again and say whether it is the same, bit for bit; exit code 1 if it is not."""
+    from normlab.lab.reproduce import reproduce as again
+
+    found = again(run)
+    if as_json:
+        _print_json({"identical": found.identical, "text": found.text()})
+    else:
+        Console().print(found.text(), markup=False, highlight=False)
+    raise typer.Exit(0 if found.identical else 1)
+
+
+@app.command()
 def explain(
     op: Annotated[str, typer.Argument(help="batch_norm, layer_norm, group_norm, instance_norm or rms_norm.")],
     shape: Annotated[
