@@ -17,10 +17,14 @@ from normlab.reference.batch_norm import batch_norm as batch_norm
 from normlab.reference.batch_norm import batch_norm_statistics as batch_norm_statistics
 from normlab.reference.batch_norm import batch_norm_steps as batch_norm_steps
 from normlab.reference.batch_norm import batch_norm_vjp as batch_norm_vjp
+from normlab.reference.batches import shuffled_batches as shuffled_batches
+from normlab.reference.chain import dropout_seed as dropout_seed
 from normlab.reference.conv import conv as conv
 from normlab.reference.conv import conv_vjp as conv_vjp
+from normlab.reference.conv_net import ConvNet as ConvNet
 from normlab.reference.dropout import dropout as dropout
 from normlab.reference.dropout import dropout_vjp as dropout_vjp
+from normlab.reference.fully_connected import FullyConnected as FullyConnected
 from normlab.reference.gradient import GradientCheck as GradientCheck
 from normlab.reference.gradient import check_gradient as check_gradient
 from normlab.reference.gradient import numeric_gradient as numeric_gradient
@@ -34,6 +38,7 @@ from normlab.reference.instance_norm import instance_norm_vjp as instance_norm_v
 from normlab.reference.layer_norm import layer_norm as layer_norm
 from normlab.reference.layer_norm import layer_norm_steps as layer_norm_steps
 from normlab.reference.layer_norm import layer_norm_vjp as layer_norm_vjp
+from normlab.reference.layers import Layer as Layer
 from normlab.reference.linear import linear as linear
 from normlab.reference.linear import linear_vjp as linear_vjp
 from normlab.reference.losses import hinge as hinge
@@ -42,16 +47,31 @@ from normlab.reference.losses import mean_squared_error as mean_squared_error
 from normlab.reference.losses import mean_squared_error_vjp as mean_squared_error_vjp
 from normlab.reference.losses import softmax_cross_entropy as softmax_cross_entropy
 from normlab.reference.losses import softmax_cross_entropy_vjp as softmax_cross_entropy_vjp
+from normlab.reference.network import Network as Network
+from normlab.reference.network import init_parameters as init_parameters
+from normlab.reference.network import init_running as init_running
+from normlab.reference.optimizers import OPTIMIZERS as OPTIMIZERS
+from normlab.reference.optimizers import adam as adam
+from normlab.reference.optimizers import momentum as momentum
+from normlab.reference.optimizers import rmsprop as rmsprop
+from normlab.reference.optimizers import sgd as sgd
 from normlab.reference.pool import avg_pool as avg_pool
 from normlab.reference.pool import avg_pool_vjp as avg_pool_vjp
 from normlab.reference.pool import max_pool as max_pool
 from normlab.reference.pool import max_pool_vjp as max_pool_vjp
+from normlab.reference.propagation import accuracy as accuracy
+from normlab.reference.propagation import loss_and_gradients as loss_and_gradients
+from normlab.reference.propagation import scores as scores
 from normlab.reference.rms_norm import rms_norm as rms_norm
 from normlab.reference.rms_norm import rms_norm_steps as rms_norm_steps
 from normlab.reference.rms_norm import rms_norm_vjp as rms_norm_vjp
 from normlab.reference.running import update_running as update_running
+from normlab.reference.solver import Solver as Solver
 from normlab.reference.steps import Step as Step
 from normlab.reference.steps import Steps as Steps
+from normlab.reference.training import Snapshot as Snapshot
+from normlab.reference.training import Trained as Trained
+from normlab.reference.training import train as train
 from normlab.reference.view import View as View
 from normlab.reference.view import batch_view as batch_view
 from normlab.reference.view import by_set as by_set
@@ -60,10 +80,20 @@ from normlab.reference.view import instance_view as instance_view
 from normlab.reference.view import layer_view as layer_view
 
 __all__ = [
+    "OPTIMIZERS",
+    "ConvNet",
+    "FullyConnected",
     "GradientCheck",
+    "Layer",
+    "Network",
+    "Snapshot",
+    "Solver",
     "Step",
     "Steps",
+    "Trained",
     "View",
+    "accuracy",
+    "adam",
     "avg_pool",
     "avg_pool_vjp",
     "batch_norm",
@@ -76,6 +106,7 @@ __all__ = [
     "conv",
     "conv_vjp",
     "dropout",
+    "dropout_seed",
     "dropout_vjp",
     "group_norm",
     "group_norm_steps",
@@ -83,6 +114,8 @@ __all__ = [
     "group_view",
     "hinge",
     "hinge_vjp",
+    "init_parameters",
+    "init_running",
     "instance_norm",
     "instance_norm_steps",
     "instance_norm_vjp",
@@ -95,10 +128,12 @@ __all__ = [
     "leaky_relu_vjp",
     "linear",
     "linear_vjp",
+    "loss_and_gradients",
     "max_pool",
     "max_pool_vjp",
     "mean_squared_error",
     "mean_squared_error_vjp",
+    "momentum",
     "numeric_gradient",
     "relative_error",
     "relu",
@@ -106,11 +141,16 @@ __all__ = [
     "rms_norm",
     "rms_norm_steps",
     "rms_norm_vjp",
+    "rmsprop",
+    "scores",
+    "sgd",
+    "shuffled_batches",
     "sigmoid",
     "sigmoid_vjp",
     "softmax_cross_entropy",
     "softmax_cross_entropy_vjp",
     "tanh",
     "tanh_vjp",
+    "train",
     "update_running",
 ]
