@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TINY = ["epochs=1", "seeds=1", "model.depth=1", "model.width=16"]
+TINY = ["epochs=1", "seeds=1", "model.depth=1", "model.width=16", "train_samples=64"]
 
 
 def blocks(language: str) -> list[str]:
