@@ -1,6 +1,7 @@
 """Comparisons in this process: what is run, what is kept when something stops them, how they go on."""
 
 import errno
+import fcntl
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -254,3 +255,13 @@ def test_a_run_that_fails_before_it_has_a_folder_is_recorded_too(
     results = compare(small("seeds=1"), tmp_path)
     assert [(run.status.state, run.status.reason) for run in results.runs] == [("failed", "ValueError: no data")] * 2
     assert load(results.runs[0].folder).runs[0].status == results.runs[0].status
+
+
+def test_two_processes_do_not_run_one_comparison(finished: Results) -> None:
+    with (finished.folder / "recipe.toml").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(RecordError) as raised:
+            resume(finished.folder)
+    assert str(raised.value) == (
+        f"{finished.folder}: another process is running this comparison.\n  fix: wait for it to end."
+    )

@@ -29,6 +29,9 @@ def run() -> None:
         _fail(error, 2)
     except errors.NormlabError as error:
         _fail(error, 1)
+    except OSError as error:  # a report or a picture that cannot be written; runs have said so themselves
+        problem = errors.Problem(str(error), fix="every finished run is kept: make room, then `normlab report FOLDER`.")
+        _fail(RuntimeError(errors.message("normlab", problem)), 1)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -1,8 +1,9 @@
 """A comparison: every planned run of a recipe in one new folder, in this process or on workers."""
 
 import errno
+import fcntl
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -103,13 +104,26 @@ def resume(folder: Path | str, jobs: int = 1, on_progress: OnProgress = lambda p
         raise errors.RecordError(errors.message(str(folder), problem))
     ended = {run.folder.name for run in results.runs if run.status.state in ENDED}
     left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
-    try:
-        for planned, failure in _outcomes(folder, left, jobs, on_progress):
-            if failure is not None:
-                _settle_failure(folder, planned, failure, on_progress)
-    finally:
-        _settle_interrupted(folder)
+    with _alone(folder):
+        try:
+            for planned, failure in _outcomes(folder, left, jobs, on_progress):
+                if failure is not None:
+                    _settle_failure(folder, planned, failure, on_progress)
+        finally:
+            _settle_interrupted(folder)
     return load(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the system lets go of it even after a kill."""
+    with (folder / RECIPE).open("r+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = errors.Problem("another process is running this comparison.", fix="wait for it to end.")
+            raise errors.RecordError(errors.message(str(folder), problem)) from None
+        yield
 
 
 def _outcomes(

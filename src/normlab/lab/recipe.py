@@ -11,7 +11,7 @@ from normlab import errors
 from normlab.lab import config
 from normlab.lab.config import Frozen, RunConfig
 
-UNVARIED = ("seeds", "seed", "data", "target", "threads", "schema_version")
+UNVARIED = ("seeds", "seed", "data", "data_seed", "target", "threads", "schema_version")
 
 
 class Recipe(Frozen):
