@@ -265,3 +265,14 @@ def test_two_processes_do_not_run_one_comparison(finished: Results) -> None:
     assert str(raised.value) == (
         f"{finished.folder}: another process is running this comparison.\n  fix: wait for it to end."
     )
+
+
+def test_a_damaged_run_is_run_again_and_moved_aside(small: SmallRecipe, tmp_path: Path) -> None:
+    first = compare_function(small(), tmp_path)
+    damaged = first.runs[0].folder
+    whole = (damaged / "histograms.jsonl").read_bytes()
+    (damaged / "metrics.jsonl").write_text('{"epoch":\n')
+    again = resume(first.folder)
+    assert again.runs[0].value is not None
+    assert (damaged / "histograms.jsonl").read_bytes() == whole
+    assert (damaged.with_name(f"{damaged.name}.attempt1") / "metrics.jsonl").read_text() == '{"epoch":\n'

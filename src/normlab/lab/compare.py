@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from normlab import errors
-from normlab.lab.load import Results, load
+from normlab.lab.load import Results, Run, load
 from normlab.lab.recipe import PlannedRun, Recipe, planned_runs
 from normlab.lab.record import CONFIG, ENDED, RECIPE, Status, write_status, write_whole
 
@@ -87,7 +87,7 @@ def create(recipe: Recipe, out: Path | str = "runs") -> Path:
 
 
 def resume(folder: Path | str, jobs: int = 1, on_progress: OnProgress = lambda progress: None) -> Results:
-    """Runs what a comparison has not finished; finished and diverged runs are left alone.
+    """Runs what a comparison has not finished, or what is damaged; other finished and diverged runs are left alone.
 
     Args:
         folder: of a comparison.
@@ -102,7 +102,7 @@ def resume(folder: Path | str, jobs: int = 1, on_progress: OnProgress = lambda p
     if not (folder / RECIPE).exists():
         problem = errors.Problem("this is one run; a comparison can be resumed.", fix="give its parent folder.")
         raise errors.RecordError(errors.message(str(folder), problem))
-    ended = {run.folder.name for run in results.runs if run.status.state in ENDED}
+    ended = {run.folder.name for run in results.runs if run.status.state in ENDED and _is_readable(run)}
     left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
     with _alone(folder):
         try:
@@ -112,6 +112,14 @@ def resume(folder: Path | str, jobs: int = 1, on_progress: OnProgress = lambda p
         finally:
             _settle_interrupted(folder)
     return load(folder)
+
+
+def _is_readable(run: Run) -> bool:
+    """Whether the records of a run are whole; one that is damaged is run again, and moved aside by that."""
+    try:
+        return bool(run.metrics and run.histograms)
+    except errors.RecordError:
+        return False
 
 
 @contextmanager
