@@ -195,3 +195,13 @@ def setting(config: RunConfig, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def plain(value: Any) -> str:
+    """A value as it is written on the command line.
+
+    Example:
+        >>> plain(True), plain(0.1)
+        ('true', '0.1')
+    """
+    return str(value).lower() if isinstance(value, bool) else str(value)

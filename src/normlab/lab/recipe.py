@@ -71,11 +71,7 @@ def variant_name(settings: Mapping[str, Any], chosen: RunConfig) -> str:
     """The norm if that varies, then every other varied setting as key=value."""
     if not settings:
         return chosen.norm
-    return ", ".join(str(value) if key == "norm" else f"{key}={_plain(value)}" for key, value in settings.items())
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return ", ".join(str(value) if key == "norm" else f"{key}={config.plain(value)}" for key, value in settings.items())
 
 
 def planned_runs(recipe: Recipe) -> tuple[PlannedRun, ...]:

@@ -34,21 +34,19 @@ def command(recipe: Recipe) -> str | None:
 def _words(known: Recipe, recipe: Recipe) -> list[str]:
     """What must be said to get from the known recipe to this one."""
     words = [
-        f"{key}={','.join(map(_plain, values))}" for key, values in recipe.axes.items() if values != known.axes.get(key)
+        f"{key}={','.join(map(config.plain, values))}"
+        for key, values in recipe.axes.items()
+        if values != known.axes.get(key)
     ]
     for key in config.keys(RunConfig):
         value = config.setting(recipe.base, key)
         if key not in recipe.axes and (key in known.axes or value != config.setting(known.base, key)):
-            words.append(f"{key}={_plain(value)}")
+            words.append(f"{key}={config.plain(value)}")
     return words if recipe.seeds == known.seeds else [*words, f"seeds={recipe.seeds}"]
 
 
 def _identity(run: RunConfig) -> str:
     return run.model_dump_json()
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def reproduce(results: Results) -> str:
@@ -88,5 +86,5 @@ def _flat(facts: Any) -> dict[str, str]:
         if isinstance(value, dict):
             found |= _flat(value)
         else:
-            found[key] = "unknown" if value is None else _plain(value)
+            found[key] = "unknown" if value is None else config.plain(value)
     return found

@@ -10,14 +10,14 @@ from normlab.lab.report import html, style
 
 def differing(results: Results) -> str:
     """A row a variant, a column for each setting that is not the same everywhere."""
-    keys = [key for key in _keys() if len({_plain(value) for value in _values(results, key)}) > 1]
+    keys = [key for key in _keys() if len({config.plain(value) for value in _values(results, key)}) > 1]
     if not keys:
         return "<p>All runs have the same settings, but for the seed.</p>"
     rows = []
     for index, variant in enumerate(results.variants):
         chosen = results.of(variant)[0].config
         name = f'<span class="swatch" style="background:{style.color(index)}"></span>{html.text(variant)}'
-        rows.append([name, *[html.text(_plain(config.setting(chosen, key))) for key in keys]])
+        rows.append([name, *[html.text(config.plain(config.setting(chosen, key))) for key in keys]])
     return html.table(["Variant", *[f"<code>{html.text(key)}</code>" for key in keys]], rows)
 
 
@@ -26,7 +26,7 @@ def everything(results: Results) -> str:
     seeds = sorted({run.config.seed for run in results.runs})
     rows = []
     for key in _keys():
-        values = list(dict.fromkeys(_plain(value) for value in _values(results, key)))
+        values = list(dict.fromkeys(config.plain(value) for value in _values(results, key)))
         shown = html.text(", ".join(values))
         rows.append([f"<code>{html.text(key)}</code>", f"{shown} <small>varies</small>" if len(values) > 1 else shown])
     rows.append(["<code>seed</code>", html.text(", ".join(map(str, seeds)))])
@@ -39,7 +39,3 @@ def _keys() -> list[str]:
 
 def _values(results: Results, key: str) -> list[Any]:
     return [config.setting(run.config, key) for run in results.runs]
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
