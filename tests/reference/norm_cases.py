@@ -95,6 +95,17 @@ NORMS = (
         lambda x, w, b: functional.rms_norm(x, x.shape[1:], w, eps=EPS),
         parameters=1,
     ),
+    Norm(
+        "channel_rms_norm",
+        2,
+        lambda shape: reference.group_view(shape, 1, center=False),
+        _channels,
+        lambda x, w=None, b=None: reference.channel_rms_norm(x, w, eps=EPS),
+        lambda dy, x, w=None, b=None: reference.channel_rms_norm_vjp(dy, x, w, eps=EPS),
+        lambda x, w, b, dy: reference.channel_rms_norm_steps(x, w, dy, eps=EPS),
+        lambda x, w, b: functional.rms_norm(x, x.shape[1:], eps=EPS) * w.view(-1, *[1] * (x.ndim - 2)),
+        parameters=1,
+    ),
 )
 
 # Regime → what standard normal values become.

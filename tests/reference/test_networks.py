@@ -40,6 +40,8 @@ NETS = {
     "batch": fully_connected(norm="batch"),
     "layer": fully_connected(norm="layer"),
     "group": fully_connected(norm="group"),
+    "rms": fully_connected(norm="rms"),
+    "batch, momentum, eps": fully_connected(norm="batch", momentum=0.7, eps=1e-2),
     "L2": fully_connected(reg=0.7),
     "dropout": fully_connected(dropout=0.4),
     "batch, dropout, L2": fully_connected(norm="batch", dropout=0.4, reg=0.7),
@@ -49,6 +51,8 @@ NETS = {
     "conv, batch, L2": conv_net(norm="batch", reg=0.7),
     "conv, group": conv_net(norm="group"),
     "conv, layer": conv_net(norm="layer"),
+    "conv, instance": conv_net(norm="instance"),
+    "conv, rms": conv_net(norm="rms"),
 }
 
 
@@ -201,18 +205,34 @@ def test_images_are_flattened_and_rows_that_fill_no_window_are_left_out() -> Non
 
 ERRORS = [
     (
-        lambda: FullyConnected(0, (3, 0), -1, norm="bach", dtype="float16", weight_scale=-1.0, reg=float("inf")),
+        lambda: FullyConnected(
+            0,
+            (3, 0),
+            -1,
+            norm="bach",
+            loss="hinge",
+            dtype="float16",
+            weight_scale=-1.0,
+            reg=float("inf"),
+            momentum=-1.0,
+        ),
         """\
-FullyConnected: `norm` must be one of batch, layer, group, or None.
+FullyConnected: `norm` must be one of batch, layer, group, rms, or None.
   got: norm = 'bach'
   fix: did you mean `batch`?
+FullyConnected: `loss` must be one of cross_entropy, mean_squared_error.
+  got: loss = 'hinge'
+  fix: choose one of: cross_entropy, mean_squared_error.
 FullyConnected: `dtype` must be one of float32, float64.
   got: dtype = 'float16'
   fix: did you mean `float64`?
-FullyConnected: `weight_scale` must be a finite number, not negative.
-  got: weight_scale = -1.0
 FullyConnected: `reg` must be a finite number, not negative.
   got: reg = inf
+FullyConnected: `momentum` must lie in [0, 1].
+  got: momentum = -1.0
+  fix: momentum is the weight of the new batch; keep-momentum 0.9 is momentum=0.1.
+FullyConnected: `weight_scale` must be a finite number, not negative.
+  got: weight_scale = -1.0
 FullyConnected: `inputs` must be at least 1.
   got: inputs = 0
 FullyConnected: `hidden` must be at least 1.
@@ -221,11 +241,16 @@ FullyConnected: `classes` must be at least 1.
   got: classes = -1""",
     ),
     (
-        lambda: ConvNet((1, 0, 4), 0, 2, kernel=0, pool=0, norm=""),
+        lambda: ConvNet((1, 0, 4), 0, 2, kernel=0, pool=0, norm="", groups=0, eps=-1.0),
         """\
-ConvNet: `norm` must be one of batch, layer, group, or None.
+ConvNet: `norm` must be one of batch, layer, group, instance, rms, or None.
   got: norm = ''
-  fix: choose one of: batch, layer, group.
+  fix: choose one of: batch, layer, group, instance, rms.
+ConvNet: `eps` must be a finite number, not negative.
+  got: eps = -1.0
+  fix: pass eps=1e-5.
+ConvNet: `groups` must be at least 1.
+  got: groups = 0
 ConvNet: `image` must be at least 1.
   got: image = 1, 0, 4
 ConvNet: `filters` must be at least 1.

@@ -30,11 +30,19 @@ def test_one_value_updates_the_mean_and_leaves_the_variance() -> None:
         torch.nn.BatchNorm1d(1)(torch.full((1, 1), 4.0))
 
 
+def test_momentum_0_never_moves_them_not_even_for_a_batch_that_is_not_finite() -> None:
+    mean, var = update_running(
+        np.ones(2), np.full(2, 3.0), np.array([np.nan, 1.0]), np.full(2, np.inf), 5, momentum=0.0
+    )
+    assert mean.tolist() == [1, 1]
+    assert var.tolist() == [3, 3]
+
+
 def test_the_arguments_are_left_alone() -> None:
     mean, var = np.zeros(2), np.ones(2)
-    for count in (1, 2):
-        _, new_var = update_running(mean, var, np.ones(2), np.ones(2), count)
-        new_var[:] = -1
+    for count, momentum in ((1, 0.1), (2, 0.1), (2, 0.0)):
+        new_mean, new_var = update_running(mean, var, np.ones(2), np.ones(2), count, momentum=momentum)
+        new_mean[:] = new_var[:] = -1
     assert mean.tolist() == [0, 0]
     assert var.tolist() == [1, 1]
 

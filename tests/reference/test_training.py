@@ -50,7 +50,7 @@ def test_a_whole_run_on_digits_is_that_of_torch(norm: str | None, optimizer: str
     assert len(losses) == 120
     assert_trained_alike(ours, losses, accuracies, twin, TRAINING)
     assert losses[-1] < losses[0] / 2
-    assert ours.validation_accuracy[-1] > 0.7
+    assert ours.validation_metric[-1] > 0.7
 
 
 @pytest.mark.parametrize("norm", [None, "batch", "group", "layer"])
@@ -73,14 +73,14 @@ def test_the_best_weights_are_kept() -> None:
     sets = digits(0, 200), digits(200, 400)
     batches = shuffled_batches(200, batch=20, epochs=8, seed=0)
     done = train(net, init_parameters(net, 0), *sets, solver=Solver(lr=1.0), batches=batches)
-    curve = done.validation_accuracy
-    assert len(curve) == len(done.train_accuracy) == 9
+    curve = done.validation_metric
+    assert len(curve) == len(done.train_metric) == 9
     assert done.last.epoch == 8
     assert done.best.epoch == curve.index(max(curve)) < 8
     assert curve[-1] < max(curve)
     for at in (done.best, done.last):
         assert accuracy(net, at.parameters, *sets[1], running=at.running) == curve[at.epoch]
-        assert accuracy(net, at.parameters, *sets[0], running=at.running) == done.train_accuracy[at.epoch]
+        assert accuracy(net, at.parameters, *sets[0], running=at.running) == done.train_metric[at.epoch]
 
 
 def test_the_learning_rate_decays_from_epoch_to_epoch() -> None:
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     assert np.isfinite(done.losses[:-1]).all()
     assert not np.isfinite(done.losses[-1])
     assert len(done.losses) < 15
-    assert len(done.train_accuracy) == len(done.validation_accuracy) == done.last.epoch + 1 < 6
+    assert len(done.train_metric) == len(done.validation_metric) == done.last.epoch + 1 < 6
 
 
 def test_the_start_is_left_alone_and_a_run_repeats() -> None:
@@ -126,7 +126,7 @@ def test_without_an_epoch_there_is_the_start() -> None:
     done = train(net, init_parameters(net, 0), digits(0, 60), digits(60, 90), solver=Solver(), batches=[])
     assert done.losses == ()
     assert done.best == done.last
-    assert len(done.train_accuracy) == 1
+    assert len(done.train_metric) == 1
 
 
 def test_float32_stays_float32() -> None:
@@ -152,12 +152,14 @@ def test_every_sample_is_seen_once_in_an_epoch() -> None:
 
 ERRORS = [
     (
-        lambda: Solver("adma", lr=-1.0, lr_decay=float("nan")),
+        lambda: Solver("adma", lr=-1.0, lr_decay=float("nan"), weight_decay=float("inf")),
         """\
 Solver: `lr` must be a finite number, not negative.
   got: lr = -1.0
 Solver: `lr_decay` must be a finite number, not negative.
   got: lr_decay = nan
+Solver: `weight_decay` must be a finite number, not negative.
+  got: weight_decay = inf
 Solver: `optimizer` must be one of sgd, momentum, rmsprop, adam.
   got: optimizer = 'adma'
   fix: did you mean `adam`?""",

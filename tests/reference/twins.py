@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from normlab.reference import ConvNet, FullyConnected, Network, Solver, Trained, dropout, dropout_seed
+from normlab.reference import BuiltNetwork, ConvNet, FullyConnected, Network, Solver, Trained, dropout, dropout_seed
 
 OPTIMIZERS = {
     "sgd": torch.optim.SGD,
@@ -17,6 +17,9 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
     "adam": lambda *a, beta1=0.9, beta2=0.999, **how: torch.optim.Adam(*a, betas=(beta1, beta2), **how),
 }
+
+
+LOSSES = {"cross_entropy": nn.functional.cross_entropy, "mean_squared_error": nn.functional.mse_loss}
 
 
 class Masked(nn.Module):
@@ -34,20 +37,49 @@ class Masked(nn.Module):
         return x * torch.tensor(mask)
 
 
+class ChannelRMS(nn.Module):
+    """x / √(mean(x²) + eps) over each sample, with one weight a channel; torch's own has one an element."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps, self.weight = eps, nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean_square = (x**2).mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+        return x / (mean_square + self.eps).sqrt() * self.weight.view(-1, *[1] * (x.ndim - 2))
+
+
+def norm_twin(
+    norm: str | None, channels: int, *, spatial: bool, groups: int = 2, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
+    """torch's layer for (N, C), or for (N, C, H, W)."""
+    match norm:
+        case None:
+            return nn.Identity()
+        case "batch":
+            return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(channels, eps, momentum)
+        case "layer":
+            return nn.GroupNorm(1, channels, eps) if spatial else nn.LayerNorm(channels, eps)
+        case "group":
+            return nn.GroupNorm(groups, channels, eps)
+        case "instance":
+            return nn.InstanceNorm2d(channels, eps, affine=True)
+        case _:
+            return ChannelRMS(channels, eps) if spatial else nn.RMSNorm(channels, eps)
+
+
+def _norm_of(net: BuiltNetwork, channels: int, *, spatial: bool) -> nn.Module:
+    return norm_twin(net.norm, channels, spatial=spatial, groups=net.groups, eps=net.eps, momentum=net.momentum)
+
+
 def fully_connected_twin(net: FullyConnected, seed: int) -> nn.Module:
-    norms = {
-        None: nn.Identity,
-        "batch": nn.BatchNorm1d,
-        "layer": nn.LayerNorm,
-        "group": lambda units: nn.GroupNorm(net.groups, units),
-    }
     blocks: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = net.inputs
     for number, units in enumerate(net.hidden, 1):
         name = f"layer{number}"
         inside = OrderedDict(
             weights=nn.Linear(width, units),
-            norm=norms[net.norm](units),
+            norm=_norm_of(net, units, spatial=False),
             activation=nn.ReLU(),
             dropout=Masked(f"{name}.dropout", net.dropout, seed),
         )
@@ -58,15 +90,9 @@ def fully_connected_twin(net: FullyConnected, seed: int) -> nn.Module:
 
 def conv_twin(net: ConvNet, seed: int) -> nn.Module:
     channels, height, width = net.image
-    norm: nn.Module = {
-        None: nn.Identity(),
-        "batch": nn.BatchNorm2d(net.filters),
-        "group": nn.GroupNorm(net.groups, net.filters),
-        "layer": nn.GroupNorm(1, net.filters),
-    }[net.norm]
     inside = OrderedDict(
         weights=nn.Conv2d(channels, net.filters, net.kernel, padding="same"),
-        norm=norm,
+        norm=_norm_of(net, net.filters, spatial=True),
         activation=nn.ReLU(),
         pool=nn.MaxPool2d(net.pool),
     )
@@ -86,10 +112,10 @@ def twin_of(net: Network, parameters, running, *, seed: int = 0) -> nn.Module:
     return twin
 
 
-def loss_of(net: Network, twin: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def loss_of(net: Network, twin: nn.Module, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     weights = [m.weight for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     penalty = 0.5 * net.reg * sum((weight**2).sum() for weight in weights)
-    return nn.functional.cross_entropy(twin(x), labels) + penalty
+    return LOSSES[net.loss](twin(x), targets) + penalty
 
 
 def digits(first: int, last: int, *, image: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -111,39 +137,39 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def train_twin(net: Network, twin: nn.Module, training_set, validation_set, *, solver: Solver, batches):
-    """Losses, and both accuracies of every epoch, the start included, as `train` returns them."""
-    optimizer = OPTIMIZERS[solver.optimizer](twin.parameters(), lr=solver.lr, **solver.settings)
+    """Losses, and both metrics of every epoch, the start included, as `train` returns them."""
+    how = {"lr": solver.lr, "weight_decay": solver.weight_decay, **solver.settings}
+    optimizer = OPTIMIZERS[solver.optimizer](twin.parameters(), **how)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, solver.lr_decay)
-    (x, labels), validation = ([torch.tensor(a) for a in pair] for pair in (training_set, validation_set))
+    (x, targets), validation = ([torch.tensor(a) for a in pair] for pair in (training_set, validation_set))
 
-    def judged(x: torch.Tensor, labels: torch.Tensor) -> float:
+    def judged(x: torch.Tensor, targets: torch.Tensor) -> float:
         twin.eval()
         with torch.no_grad():
-            return (twin(x).argmax(dim=1) == labels).double().mean().item()
+            if net.loss == "mean_squared_error":
+                return nn.functional.mse_loss(twin(x), targets).item()
+            return (twin(x).argmax(dim=1) == targets).double().mean().item()
 
-    losses, accuracies = [], [(judged(x, labels), judged(*validation))]
+    losses, metrics = [], [(judged(x, targets), judged(*validation))]
     for epoch in batches:
         twin.train()
         for chosen in epoch:
-            loss = loss_of(net, twin, x[chosen], labels[chosen])
+            loss = loss_of(net, twin, x[chosen], targets[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
         decay.step()
-        accuracies.append((judged(x, labels), judged(*validation)))
-    return losses, accuracies
+        metrics.append((judged(x, targets), judged(*validation)))
+    return losses, metrics
 
 
-def assert_trained_alike(ours: Trained, losses, accuracies, twin: nn.Module, tolerance: float) -> None:
+def assert_trained_alike(ours: Trained, losses, metrics, twin: nn.Module, tolerance: float) -> None:
     assert len(ours.losses) == len(losses)
-    assert list(zip(ours.train_accuracy, ours.validation_accuracy, strict=True)) == accuracies
-    torch.testing.assert_close(
-        torch.tensor(ours.losses, dtype=torch.float64),
-        torch.tensor(losses, dtype=torch.float64),
-        rtol=tolerance,
-        atol=0,
-    )
+    found = list(zip(ours.train_metric, ours.validation_metric, strict=True))
+    for actual, expected in ((ours.losses, losses), (found, metrics)):
+        actual, expected = (torch.tensor(a, dtype=torch.float64) for a in (actual, expected))
+        torch.testing.assert_close(actual, expected, rtol=tolerance, atol=0)
     state = {name: values for name, values in twin.state_dict().items() if not name.endswith("num_batches_tracked")}
     for name, values in (tensors(ours.last.parameters) | tensors(ours.last.running)).items():
         torch.testing.assert_close(values, state.pop(name), rtol=tolerance, atol=tolerance)

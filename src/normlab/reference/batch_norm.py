@@ -1,19 +1,18 @@
 """Batch norm: moments over (N, S) for each channel, or running statistics that are taken as constants."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Real, Shaped
+from jaxtyping import Float64, Real
 
 from normlab import errors
 from normlab.errors import Problem
 from normlab.reference import checks
+from normlab.reference.mask import Mask, junk, padding_of, without_junk
 from normlab.reference.normalize import moments, norm, norm_vjp, scale_and_shift, scale_and_shift_vjp
 from normlab.reference.steps import Steps, walk, walk_constant
 from normlab.reference.view import View, batch_view, fold, fold_weight, unfold
-
-# Bool is asked for by our own message.
-Mask = Shaped[np.ndarray, "..."]
 
 
 def batch_norm(
@@ -32,7 +31,8 @@ def batch_norm(
 
     In training the moments are those of `x`, and the running statistics are not looked at; `update_running`
     is a step of its own. In evaluation they are the running statistics. With a mask, all positions are
-    normalized, with the moments of the real ones (as in Keras).
+    normalized, with the moments of the real ones (as in Keras); padding that is NaN, infinite or beyond 1e100 comes
+    out as 0.
 
     Shape:
         x: (N, C, *S), or C on another `axis`. weight, bias, running_mean, running_var: (C,).
@@ -47,7 +47,7 @@ def batch_norm(
         training: Whether the moments are taken from `x`.
         eps: Added to the variance, once.
         axis: Where the channels stand.
-        mask: True where a value is real; only asked for in training.
+        mask: True where a value is real.
 
     Returns:
         The normalized values.
@@ -69,11 +69,16 @@ def batch_norm(
         array([-1. , -0.5,  0. ,  1.5])
     """
     view, a = _checked("batch_norm", axis, eps, x=x, weight=weight, bias=bias)
+    padding = padding_of("batch_norm", view, mask, training=training)
+    lost = junk(padding, a["x"])
+    a = without_junk(padding, **a)
     if training:
-        return norm(view, a["x"], a["weight"], a["bias"], eps=eps, mask=_on_view("batch_norm", view, mask))
-    mean, var = _running("batch_norm", view, running_mean, running_var)
-    x_hat = (fold(view, a["x"]) - mean) / np.sqrt(var + eps)
-    return unfold(view, scale_and_shift(view, x_hat, a["weight"], a["bias"]))
+        y = norm(view, **a, eps=eps, mask=padding.on_view)
+    else:
+        mean, var = _running("batch_norm", view, running_mean, running_var)
+        x_hat = (fold(view, a["x"]) - mean) / np.sqrt(var + eps)
+        y = unfold(view, scale_and_shift(view, x_hat, a["weight"], a["bias"]))
+    return y if lost is None else np.where(lost, 0.0, y)
 
 
 def batch_norm_vjp(
@@ -92,7 +97,8 @@ def batch_norm_vjp(
     """Gradients of `batch_norm` in closed form.
 
     With g = dy · weight, dx = rstd · (g − m/n · (Σg + x_hat · Σ g·x_hat)) in training, m the mask and n its
-    count, and dx = rstd · g in evaluation; dweight = Σ dy·x_hat; dbias = Σ dy.
+    count, and dx = rstd · g in evaluation; dweight = Σ dy·x_hat; dbias = Σ dy. Padding where x or dy is NaN, infinite
+    or beyond 1e100 takes no part.
 
     Shape:
         dy: as x. The others as in `batch_norm`.
@@ -107,7 +113,7 @@ def batch_norm_vjp(
         training: Whether the moments were taken from `x`.
         eps: Added to the variance.
         axis: Where the channels stand.
-        mask: True where a value is real. Padding must be finite here: it was normalized too.
+        mask: True where a value is real.
 
     Returns:
         dx, dweight, dbias; None for a parameter that is None.
@@ -125,9 +131,10 @@ def batch_norm_vjp(
         (array([ 0.1875, -0.1875]), array([-0.5]))
     """
     view, a = _checked("batch_norm_vjp", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
+    padding = padding_of("batch_norm_vjp", view, mask, training=training)
+    a = without_junk(padding, **a)
     if training:
-        on_view = _on_view("batch_norm_vjp", view, mask)
-        return norm_vjp(view, a["dy"], a["x"], a["weight"], a["bias"], eps=eps, mask=on_view)
+        return norm_vjp(view, **a, eps=eps, mask=padding.on_view)
     mean, var = _running("batch_norm_vjp", view, running_mean, running_var)
     rstd = 1 / np.sqrt(var + eps)
     x_hat = (fold(view, a["x"]) - mean) * rstd
@@ -180,10 +187,15 @@ def batch_norm_steps(
         [('var', 3.5), ('std', 2.0), ('rstd', 0.5)]
     """
     view, a = _checked("batch_norm_steps", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
+    padding = padding_of("batch_norm_steps", view, mask, training=training)
+    lost = junk(padding, a["x"])
+    a = without_junk(padding, **a)
     if training:
-        return walk(**a, view=view, eps=eps, mask=_on_view("batch_norm_steps", view, mask))
-    mean, var = _running("batch_norm_steps", view, running_mean, running_var)
-    return walk_constant(**a, view=view, mean=mean, var=var, eps=eps)
+        record = walk(**a, view=view, eps=eps, mask=padding.on_view)
+    else:
+        mean, var = _running("batch_norm_steps", view, running_mean, running_var)
+        record = walk_constant(**a, view=view, mean=mean, var=var, eps=eps)
+    return record if lost is None else _without_output(record, lost)
 
 
 def batch_norm_statistics(
@@ -214,13 +226,11 @@ def batch_norm_statistics(
         (array([2., 5.]), array([1., 0.]), 2)
     """
     view, a = _checked("batch_norm_statistics", axis, 0.0, x=x)
-    on_view = _on_view("batch_norm_statistics", view, mask)
-    found = moments(fold(view, a["x"]), view.axes, mask=on_view)
-    return (
-        found.mean.reshape(-1),
-        found.var.reshape(-1),
-        view.set_size if on_view is None else int(on_view.sum()),
-    )
+    padding = padding_of("batch_norm_statistics", view, mask, training=True)
+    x = without_junk(padding, x=a["x"])["x"]
+    found = moments(fold(view, x), view.axes, mask=padding.on_view)
+    count = view.set_size if padding.on_view is None else int(padding.on_view.sum())
+    return found.mean.reshape(-1), found.var.reshape(-1), count
 
 
 def _checked(where: str, axis: int, eps: float, **arrays: Any) -> tuple[View, dict[str, Any]]:
@@ -249,40 +259,10 @@ def _checked(where: str, axis: int, eps: float, **arrays: Any) -> tuple[View, di
     return batch_view(x.shape, axis), arrays
 
 
-def _on_view(where: str, view: View, mask: Mask | None) -> Mask | None:
-    """The mask on the view, once it is known that at least one position counts."""
-    expected = (view.shape[0], *view.positions)
-    valid = np.ones(expected, dtype=bool)
-    problems = []
-    if mask is not None and mask.dtype != np.bool_:
-        fix = "pass mask.astype(bool), True where a value is real."
-        problems.append(Problem("`mask` must be boolean.", got=errors.describe(mask=mask), fix=fix))
-    elif mask is not None and not _broadcastable(mask.shape, expected):
-        problems.append(
-            Problem(
-                f"`mask` must be broadcastable to {expected}, the shape of `x` without its channels.",
-                got=errors.describe(mask=mask),
-            )
-        )
-    elif mask is not None:
-        valid = np.broadcast_to(mask, expected)
-    if not valid.any():
-        problems.append(
-            Problem(
-                "the moments need at least one valid position.",
-                got=f"none of {valid.size} positions is valid",
-                fix="leave this batch out, or pass training=False.",
-            )
-        )
-    errors.invalid_input(where, problems)
-    return None if mask is None else valid.reshape(view.shape[0], 1, 1, view.shape[3])
-
-
-def _broadcastable(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(shape, target) == target
-    except ValueError:
-        return False
+def _without_output(record: Steps, lost: Mask) -> Steps:
+    """The graph with 0 where junk comes out; its gradient there is 0 already."""
+    *before, y = record.steps
+    return replace(record, steps=(*before, replace(y, value=np.where(lost, 0.0, y.value))))
 
 
 def _running(

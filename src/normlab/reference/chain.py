@@ -9,7 +9,7 @@ from normlab import errors
 from normlab.errors import Problem
 from normlab.reference.batch_norm import batch_norm
 from normlab.reference.dropout import dropout
-from normlab.reference.layers import Layer, Shapes
+from normlab.reference.layer import Layer, Shapes
 from normlab.reference.network import Arrays, Network
 
 Bound = tuple[Layer, dict[str, Any]]
@@ -28,8 +28,7 @@ def bound(
     chain: list[Bound] = []
     for layer in net.layers:
         found = {name: parameters[f"{layer.name}.{name}"].astype(net.dtype) for name in layer.shapes}
-        if layer.op is batch_norm:
-            found |= {name.rpartition(".")[2]: running[name] for name in layer.running_shapes}
+        found |= {name.rpartition(".")[2]: running[name] for name in layer.running_shapes}
         settings = {**layer.settings}
         if layer.op is dropout:
             settings["seed"] = dropout_seed(seed, step, layer.name)

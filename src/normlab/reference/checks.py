@@ -86,6 +86,20 @@ def epsilon(eps: float) -> Iterator[Problem]:
         yield Problem("`eps` must be a finite number, not negative.", got=f"eps = {eps}", fix="pass eps=1e-5.")
 
 
+def momentum(value: float) -> Iterator[Problem]:
+    """A problem when the momentum of running statistics is outside [0, 1]."""
+    if not 0 <= value <= 1:
+        fix = "momentum is the weight of the new batch; keep-momentum 0.9 is momentum=0.1."
+        yield Problem("`momentum` must lie in [0, 1].", got=f"momentum = {value}", fix=fix)
+
+
+def not_negative(**numbers: float) -> Iterator[Problem]:
+    """A problem for each number that is negative, infinite or NaN."""
+    for name, number in numbers.items():
+        if not (math.isfinite(number) and number >= 0):
+            yield Problem(f"`{name}` must be a finite number, not negative.", got=f"{name} = {number}")
+
+
 def per_dim(name: str, value: Any, dims: int, *, least: int) -> tuple[tuple[int, ...], list[Problem]]:
     """A setting given once, or once for each spatial dimension, and what is wrong with it.
 

@@ -4,20 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from normlab.reference.layers import (
-    Layer,
-    conv_layer,
-    flatten_layer,
-    linear_layer,
-    max_pool_layer,
-    norm_layers,
-    relu_layer,
-)
-from normlab.reference.network import Network
+from normlab.reference.built_network import BuiltNetwork
+from normlab.reference.layer import Layer
+from normlab.reference.layers import activation_layer, conv_layer, flatten_layer, linear_layer, max_pool_layer
 
 
 @dataclass(frozen=True)
-class ConvNet(Network):
+class ConvNet(BuiltNetwork):
     """conv – norm – ReLU – max pool – linear; the norm may be absent.
 
     Layers are called `layer1.weights`, `layer1.norm`, …, `output`, as those of `FullyConnected`. The convolution is
@@ -47,8 +40,8 @@ class ConvNet(Network):
         height, width = ((side + 2 * (self.kernel // 2) - self.kernel + 1) // self.pool for side in sides)
         return (
             conv_layer("layer1.weights", channels, self.filters, self.kernel),
-            *norm_layers("layer1.norm", self.norm, self.filters, groups=self.groups, eps=self.eps),
-            relu_layer("layer1.activation"),
+            *self.norm_of("layer1.norm", self.filters),
+            activation_layer("layer1.activation", "relu"),
             max_pool_layer("layer1.pool", self.pool),
             flatten_layer("flatten"),
             linear_layer("output", self.filters * height * width, self.classes),

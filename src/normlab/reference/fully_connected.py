@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
-from normlab.reference.layers import Layer, dropout_layers, flatten_layer, linear_layer, norm_layers, relu_layer
-from normlab.reference.network import Network
+from normlab.reference.built_network import BuiltNetwork
+from normlab.reference.layer import Layer
+from normlab.reference.layers import NORMS, activation_layer, dropout_layers, flatten_layer, linear_layer
 
 
 @dataclass(frozen=True)
-class FullyConnected(Network):
+class FullyConnected(BuiltNetwork):
     """{linear – norm – ReLU – dropout} for each hidden layer, then linear; norm and dropout may be absent.
 
     Layers are called `layer1.weights`, `layer1.norm`, …, `output`, so that a twin in torch is a `Sequential` of
@@ -26,6 +28,8 @@ class FullyConnected(Network):
         ['flatten', 'layer1.weights', 'layer1.norm', 'layer1.activation', 'layer1.dropout', 'output']
     """
 
+    norms: ClassVar[tuple[str, ...]] = tuple(norm for norm in NORMS if norm != "instance")  # which needs positions
+
     inputs: int
     hidden: tuple[int, ...]  # units of each hidden layer
     classes: int
@@ -39,8 +43,8 @@ class FullyConnected(Network):
             name = f"layer{number}"
             layers += [
                 linear_layer(f"{name}.weights", inputs, outputs),
-                *norm_layers(f"{name}.norm", self.norm, outputs, groups=self.groups, eps=self.eps),
-                relu_layer(f"{name}.activation"),
+                *self.norm_of(f"{name}.norm", outputs),
+                activation_layer(f"{name}.activation", "relu"),
                 *dropout_layers(f"{name}.dropout", self.dropout),
             ]
         return (*layers, linear_layer("output", (self.inputs, *self.hidden)[-1], self.classes))

@@ -51,7 +51,7 @@ def group_norm(
         >>> group_norm(np.array([[1.0, 2.0, 3.0, 6.0, 5.0, 5.0, 5.0, 5.0]]), 2, eps=0.5)
         array([[-1. , -0.5,  0. ,  1.5,  0. ,  0. ,  0. ,  0. ]])
     """
-    view, a = _checked("group_norm", num_groups, eps, x=x, weight=weight, bias=bias)
+    view, a = checked_groups("group_norm", num_groups, eps, x=x, weight=weight, bias=bias)
     return norm(view, **a, eps=eps)
 
 
@@ -93,7 +93,7 @@ def group_norm_vjp(
         >>> group_norm_vjp(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]), 1, np.ones(2), eps=3.0)[1]
         array([-0.5,  0. ])
     """
-    view, a = _checked("group_norm_vjp", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
+    view, a = checked_groups("group_norm_vjp", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
     return norm_vjp(view, **a, eps=eps)
 
 
@@ -127,11 +127,25 @@ def group_norm_steps(
         >>> group_norm_steps(x, 2, None, None, x).steps[0].value
         array([[2., 7.]])
     """
-    view, a = _checked("group_norm_steps", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
+    view, a = checked_groups("group_norm_steps", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
     return walk(view, **a, eps=eps)
 
 
-def _checked(where: str, num_groups: int, eps: float, **arrays: Any) -> tuple[View, dict[str, Any]]:
+def checked_groups(
+    where: str, num_groups: int, eps: float, *, center: bool = True, **arrays: Any
+) -> tuple[View, dict[str, Any]]:
+    """The view and the float64 arrays of a norm over groups of channels and all positions, with or without the mean.
+
+    Args:
+        where: The function that is asking, for the message.
+        num_groups: Groups of consecutive channels.
+        eps: Added to the variance.
+        center: False for RMS norm.
+        **arrays: The arguments by name.
+
+    Raises:
+        InvalidInputError: Something does not fit.
+    """
     arrays = checks.real(where, **arrays)
     x = arrays["x"]
     problems = list(checks.epsilon(eps))
@@ -145,4 +159,4 @@ def _checked(where: str, num_groups: int, eps: float, **arrays: Any) -> tuple[Vi
         problems += checks.parameters(arrays, x.shape[1:2], "one entry per channel of `x`")
         problems += checks.upstream(arrays)
     errors.invalid_input(where, problems)
-    return group_view(x.shape, num_groups), arrays
+    return group_view(x.shape, num_groups, center=center), arrays

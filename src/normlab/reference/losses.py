@@ -1,5 +1,6 @@
 """Losses, each the mean over the batch, with the gradient scaled by a number `dy` from above."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,13 @@ def mean_squared_error_vjp(
     a = _compared("mean_squared_error_vjp", x=x, target=target)
     dx = (2 * dy / a["x"].size) * (a["x"] - a["target"])
     return np.asarray(dx), np.asarray(-dx)
+
+
+# What a network trains on: each loss of scores and targets, with its vjp, whose first gradient is that of the scores.
+LOSSES: Mapping[str, tuple[Callable[..., float], Callable[..., tuple[Any, ...]]]] = {
+    "cross_entropy": (softmax_cross_entropy, softmax_cross_entropy_vjp),
+    "mean_squared_error": (mean_squared_error, mean_squared_error_vjp),
+}
 
 
 def _log_softmax(logits: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:

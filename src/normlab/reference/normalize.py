@@ -33,7 +33,7 @@ def moments(x: Array, axes: tuple[int, ...], *, center: bool = True, mask: Mask 
         x: The values.
         axes: The axes that a set lies along.
         center: False leaves the mean out.
-        mask: True where a value is real. The others are never read, so that NaN in padding does no harm.
+        mask: True where a value is real. The others count for nothing.
 
     Returns:
         Mean, biased variance (divided by the count) and count. A set without values has mean and variance 0.
@@ -87,8 +87,8 @@ def normalize_vjp(
     through_moments = x_hat * np.sum(g * x_hat, axis=axes, keepdims=True)
     if center:
         through_moments = through_moments + np.sum(g, axis=axes, keepdims=True)
-    share = np.broadcast_to(True if mask is None else mask, x.shape) / np.maximum(found.count, 1)
-    dx: Array = rstd * (g - share * through_moments)
+    shared = through_moments / np.maximum(found.count, 1)
+    dx: Array = rstd * (g - (shared if mask is None else np.where(mask, shared, 0.0)))
     return dx
 
 

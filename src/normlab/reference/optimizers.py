@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 Values = Float[np.ndarray, "*shape"]
 State = Mapping[str, Any]  # what an optimizer remembers of one parameter; empty before the first step
+States = Mapping[str, State]  # the same by the name of the parameter
 
 
 def sgd(parameter: Values, gradient: Values, state: State, *, lr: float) -> tuple[Values, State]:

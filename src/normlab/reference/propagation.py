@@ -8,23 +8,26 @@ from jaxtyping import Float, Float64
 from normlab import errors
 from normlab.errors import Problem
 from normlab.reference import checks
-from normlab.reference.batch_norm import batch_norm, batch_norm_statistics
+from normlab.reference.batch_norm import batch_norm_statistics
 from normlab.reference.chain import Bound, bound
-from normlab.reference.losses import softmax_cross_entropy, softmax_cross_entropy_vjp
+from normlab.reference.losses import LOSSES
 from normlab.reference.network import Arrays, Network
 from normlab.reference.running import update_running
 
 
 def scores(
     net: Network, parameters: Arrays, x: checks.RealArray, *, running: Arrays
-) -> Float64[np.ndarray, "n classes"]:
-    """One score per class, in evaluation: with running statistics, and nothing dropped.
+) -> Float64[np.ndarray, "n *outputs"]:
+    """What the network makes of each sample in evaluation: with running statistics, and nothing dropped.
 
     Args:
         net: The architecture.
         parameters: By name, as `init_parameters` returns them.
         x: One sample per row.
         running: The running statistics by name, empty without batch norm.
+
+    Returns:
+        One score per class, or the predicted values.
 
     Raises:
         InvalidInputError: A parameter or statistic is missing, unknown or of another shape; `x` does not fit.
@@ -36,7 +39,7 @@ def scores(
         array([[11.5]])
     """
     chain = bound("scores", net, parameters, running, training=False, seed=0, step=0)
-    found: Float64[np.ndarray, "n classes"] = _forward(net, chain, checks.real("scores", x=x)["x"])[-1]
+    found: Float64[np.ndarray, n * outputs] = _forward(net, chain, checks.real("scores", x=x)["x"])[-1]
     return found
 
 
@@ -72,20 +75,20 @@ def loss_and_gradients(
     net: Network,
     parameters: Arrays,
     x: checks.RealArray,
-    labels: checks.RealArray,
+    targets: checks.RealArray,
     *,
     running: Arrays,
     training: bool = True,
     seed: int = 0,
     step: int = 0,
 ) -> tuple[float, dict[str, Float[np.ndarray, "..."]], dict[str, Float64[np.ndarray, " c"]]]:
-    """Softmax cross-entropy plus ½ · reg · Σ weight², its gradients, and the running statistics afterwards.
+    """The network's loss plus ½ · reg · Σ weight², its gradients, and the running statistics afterwards.
 
     Args:
         net: The architecture.
         parameters: By name.
         x: One sample per row.
-        labels: The right classes.
+        targets: The right classes, or for `mean_squared_error` the right values, shaped as the scores.
         running: The running statistics before this batch, empty without batch norm; left as they are.
         training: False normalizes with the running statistics, drops nothing, and updates nothing.
         seed: Of all dropout masks.
@@ -95,7 +98,7 @@ def loss_and_gradients(
         The loss; the gradient of every parameter, in the dtype of the network; the new running statistics.
 
     Raises:
-        InvalidInputError: As `scores`; the labels do not fit.
+        InvalidInputError: As `scores`; the targets do not fit the loss.
 
     Example:
         >>> from normlab.reference import FullyConnected
@@ -107,22 +110,26 @@ def loss_and_gradients(
     """
     where = "loss_and_gradients"
     chain = bound(where, net, parameters, running, training=training, seed=seed, step=step)
-    *inputs, last = _forward(net, chain, checks.real(where, x=x)["x"])
-    loss = softmax_cross_entropy(last, labels)
-    (dy,) = softmax_cross_entropy_vjp(1.0, last, labels)
+    given = checks.real(where, x=x, targets=targets)
+    *inputs, last = _forward(net, chain, given["x"])
+    loss_of, loss_vjp = LOSSES[net.loss]
+    if net.loss == "mean_squared_error":
+        targets = given["targets"].astype(net.dtype)
+    loss = loss_of(last, targets)
+    dy = loss_vjp(1.0, last, targets)[0]
     found: dict[str, Any] = {}
     after: dict[str, Any] = {name: value.copy() for name, value in running.items()}
     for (layer, arguments), seen in zip(reversed(chain), reversed(inputs), strict=True):
         dy, *gradients = layer.vjp(dy, seen, **arguments)
-        found |= zip(layer.parameter_shapes, gradients, strict=True)
+        found |= zip(layer.parameter_shapes, (g for g in gradients if g is not None), strict=True)
         if layer.is_linear:
             weight = arguments["weight"].astype(np.float64)
             loss += 0.5 * net.reg * float(np.sum(weight**2))
             found[f"{layer.name}.weight"] += net.reg * weight
-        if training and layer.op is batch_norm:
-            mean, var, count = batch_norm_statistics(seen)
+        if training and layer.momentum is not None:
+            mean, var, count = batch_norm_statistics(seen, axis=arguments.get("axis", 1))
             old_mean, old_var = arguments["running_mean"], arguments["running_var"]
-            new = update_running(old_mean, old_var, mean, var, count, momentum=net.momentum)
+            new = update_running(old_mean, old_var, mean, var, count, momentum=layer.momentum)
             after |= zip(layer.running_shapes, new, strict=True)
     return loss, {name: found[name].astype(net.dtype) for name in parameters}, after
 

@@ -31,7 +31,8 @@ def update_running(
         mean: Of the batch.
         var: Of the batch, biased.
         count: Values behind each mean.
-        momentum: Weight of the new batch, in [0, 1] (PyTorch's meaning; TensorFlow's is 1 minus this).
+        momentum: Weight of the new batch, in [0, 1] (PyTorch's meaning; TensorFlow's is 1 minus this); 0 never moves
+            them.
 
     Returns:
         running_mean and running_var, new arrays.
@@ -55,10 +56,9 @@ def update_running(
         problems += checks.shaped(a, name, a["running_mean"].shape, "that of `running_mean`")
     if count < 1:
         problems.append(Problem("`count` must be at least 1.", got=f"count = {count}"))
-    if not 0 <= momentum <= 1:
-        fix = "momentum is the weight of the new batch; keep-momentum 0.9 is momentum=0.1."
-        problems.append(Problem("`momentum` must lie in [0, 1].", got=f"momentum = {momentum}", fix=fix))
-    errors.invalid_input("update_running", problems)
+    errors.invalid_input("update_running", [*problems, *checks.momentum(momentum)])
+    if momentum == 0:  # not even for a batch that is not finite, of which 0 · ∞ would be added
+        return a["running_mean"].copy(), a["running_var"].copy()
     new_mean = (1 - momentum) * a["running_mean"] + momentum * a["mean"]
     if count == 1:
         return new_mean, a["running_var"].copy()

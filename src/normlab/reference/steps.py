@@ -83,13 +83,13 @@ def walk(
     drstd = total(dx_hat * centered)
     dstd = -drstd / std**2
     dvar = dstd / (2 * std)
-    dsquared = real * dvar / n
+    dsquared = np.where(real, dvar / n, 0.0)
     dcentered = dx_hat * rstd + 2 * centered * dsquared
     dmean = -total(dcentered)
 
     m = "" if mask is None else "mask · "
     if view.center:
-        dx, dx_equation = dcentered + real * dmean / n, f"dx = dcentered + {m}dmean / n"
+        dx, dx_equation = dcentered + np.where(real, dmean / n, 0.0), f"dx = dcentered + {m}dmean / n"
         nodes = [
             ("mean", f"Σ {m}x / n", mean, "−Σ dcentered", dmean),
             ("centered", "x − mean", centered, "rstd · dx_hat + 2 · centered · dsquared", dcentered),

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from normlab.reference import checks
-from normlab.reference.network import Arrays, Network, init_running
-from normlab.reference.optimizers import OPTIMIZERS, State
-from normlab.reference.propagation import accuracy, loss_and_gradients
+from normlab.reference.losses import mean_squared_error
+from normlab.reference.network import Arrays, Network
+from normlab.reference.optimizers import States
+from normlab.reference.propagation import accuracy, scores
 from normlab.reference.solver import Solver
+from normlab.reference.start import init_running
+from normlab.reference.training_step import training_step
 
-Labelled = tuple[checks.RealArray, checks.RealArray]  # samples, and their classes
+Labelled = tuple[checks.RealArray, checks.RealArray]  # samples, and their classes or values
 Batches = Sequence[Sequence[Int[np.ndarray, "_"]]]  # for each epoch, the samples of each batch
 
 
@@ -29,12 +31,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training led to. Accuracies are in evaluation, the first of them that of the start."""
+    """What training led to.
+
+    The metric is the accuracy, or the mean squared error of a network that trains on it; in evaluation, of each epoch,
+    the first one that of the start.
+    """
 
     losses: tuple[float, ...]  # of each step's batch before the step, L2 included
-    train_accuracy: tuple[float, ...]  # of each epoch
-    validation_accuracy: tuple[float, ...]  # of each epoch
-    best: Snapshot  # where the validation accuracy was largest, first among equals
+    train_metric: tuple[float, ...]
+    validation_metric: tuple[float, ...]
+    best: Snapshot  # where the validation metric was best, first among equals
     last: Snapshot
 
 
@@ -52,7 +58,7 @@ def train(
     Args:
         net: The architecture.
         parameters: To start from; left as they are.
-        training_set: Samples and their classes.
+        training_set: Samples and their classes or values.
         validation_set: The same, to choose the best weights by.
         solver: Optimizer, learning rate and the seed of dropout.
         batches: The samples of each batch of each epoch, for instance `shuffled_batches`.
@@ -69,59 +75,57 @@ def train(
         >>> net = FullyConnected(1, (), 2)
         >>> plan = shuffled_batches(2, batch=2, epochs=3, seed=0)
         >>> done = train(net, init_parameters(net, 0), data, data, solver=Solver(lr=1.0), batches=plan)
-        >>> len(done.losses), done.validation_accuracy[-1], done.last.epoch
+        >>> len(done.losses), done.validation_metric[-1], done.last.epoch
         (3, 1.0, 3)
     """
     last = best = Snapshot(0, {name: start.astype(net.dtype) for name, start in parameters.items()}, init_running(net))
-    states: dict[str, State] = {name: {} for name in parameters}
+    states: States = {}
     losses: list[float] = []
-    sets = training_set, validation_set
-    accuracies = [_judged(net, last, *sets)]
-    for epoch, of_epoch in enumerate(batches):
-        lr = solver.lr * solver.lr_decay**epoch
-        after, ran = _epoch(net, last, states, training_set, of_epoch, solver, lr, first_step=len(losses))
+    of_train, of_validation = [_metric(net, last, training_set)], [_metric(net, last, validation_set)]
+    for of_epoch in batches:
+        after, states, ran = _epoch(net, last, states, training_set, of_epoch, solver, first_step=len(losses))
         losses += ran
         if not all(map(math.isfinite, ran)):
             break
         last = after
-        accuracies.append(_judged(net, last, *sets))
-        if accuracies[-1][1] > accuracies[best.epoch][1]:
+        of_train.append(_metric(net, last, training_set))
+        of_validation.append(_metric(net, last, validation_set))
+        if _is_better(net, of_validation[-1], of_validation[best.epoch]):
             best = last
-    of_train, of_validation = zip(*accuracies, strict=True)
-    return Trained(tuple(losses), of_train, of_validation, best, last)
+    return Trained(tuple(losses), tuple(of_train), tuple(of_validation), best, last)
 
 
 def _epoch(
     net: Network,
     before: Snapshot,
-    states: dict[str, State],
+    states: States,
     training_set: Labelled,
     batches: Sequence[Int[np.ndarray, "_"]],
     solver: Solver,
-    lr: float,
     *,
     first_step: int,
-) -> tuple[Snapshot, list[float]]:
-    """One pass, up to the first loss that is not finite; brings `states` forward."""
-    x, labels = training_set
-    update = OPTIMIZERS[solver.optimizer]
-    parameters: dict[str, Any] = dict(before.parameters)
-    running: Arrays = before.running
+) -> tuple[Snapshot, States, list[float]]:
+    """One pass, up to the first loss that is not finite."""
+    x, targets = training_set
+    parameters, running = before.parameters, before.running
     losses: list[float] = []
     for step, chosen in enumerate(batches, first_step):
-        loss, gradients, running = loss_and_gradients(
-            net, parameters, x[chosen], labels[chosen], running=running, seed=solver.seed, step=step
+        batch = x[chosen], targets[chosen]
+        loss, parameters, running, states = training_step(
+            net, parameters, running, states, *batch, solver=solver, epoch=before.epoch, step=step
         )
         losses.append(loss)
         if not math.isfinite(loss):
             break
-        for name, gradient in gradients.items():
-            parameters[name], states[name] = update(parameters[name], gradient, states[name], lr=lr, **solver.settings)
-    return Snapshot(before.epoch + 1, parameters, running), losses
+    return Snapshot(before.epoch + 1, parameters, running), states, losses
 
 
-def _judged(net: Network, at: Snapshot, training_set: Labelled, validation_set: Labelled) -> tuple[float, float]:
-    of_train, of_validation = (
-        accuracy(net, at.parameters, *samples, running=at.running) for samples in (training_set, validation_set)
-    )
-    return of_train, of_validation
+def _metric(net: Network, at: Snapshot, samples: Labelled) -> float:
+    if net.loss == "cross_entropy":
+        return accuracy(net, at.parameters, *samples, running=at.running)
+    x, values = samples
+    return mean_squared_error(scores(net, at.parameters, x, running=at.running), values)
+
+
+def _is_better(net: Network, new: float, old: float) -> bool:
+    return new > old if net.loss == "cross_entropy" else new < old

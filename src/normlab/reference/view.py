@@ -4,7 +4,7 @@
     layer norm      moments over (C, S)       for each sample
     instance norm   moments over S            for each sample and channel
     group norm      moments over (C/G, S)     for each sample and group
-    RMS norm        as layer norm, and leaves the mean out
+    RMS norm        as layer norm, and leaves the mean out; with one weight a channel, as group norm of one group
 
 The values that share one mean and one variance are called a set.
 """
@@ -64,7 +64,7 @@ def layer_view(x_shape: tuple[int, ...], dims: int, *, center: bool = True) -> V
     )
 
 
-def group_view(x_shape: tuple[int, ...], groups: int) -> View:
+def group_view(x_shape: tuple[int, ...], groups: int, *, center: bool = True) -> View:
     """Moments over (C/G, S) for each sample and group."""
     batch, channels, *positions = x_shape
     return View(
@@ -74,6 +74,7 @@ def group_view(x_shape: tuple[int, ...], groups: int) -> View:
         weight_axes=(1, 2),
         set_shape=(batch, groups),
         positions=tuple(positions),
+        center=center,
     )
 
 
