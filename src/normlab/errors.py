@@ -32,6 +32,10 @@ class RecordError(NormlabError):
     """A recorded file is missing, damaged or from another version."""
 
 
+class DataError(NormlabError):
+    """A data file is missing, damaged or not what its name says."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One broken rule: what must hold, what arrived instead, and the next step."""

@@ -2,11 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Task = Literal["classification", "regression"]
+from normlab.lab.data.forms import Task
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Dataset:
     """Arrays to train and to test on.
 
     Shape:
-        x: (N, D) or (N, C, H, W) float32. y: (N,) int64 labels, or (N, 1) float32 values.
+        x: (N, D), (N, C, H, W) or (N, C, D, H, W) float32. y: (N,) int64 labels, or (N, 1) float32 values.
     """
 
     name: str
