@@ -1,30 +1,27 @@
 """A fully connected network of any depth."""
 
+import math
 from collections import OrderedDict
 
 from torch import nn
 
-from normlab.lab.config import RunConfig
-from normlab.lab.data.dataset import Dataset
+from normlab.lab.config import Model
 from normlab.lab.models.block import Block
-from normlab.lab.norms import norm_layer
+from normlab.lab.norms import NormOf
 
 
-def mlp(config: RunConfig, data: Dataset) -> nn.Module:
+def mlp(sample: tuple[int, ...], outputs: int, norm: NormOf, settings: Model) -> nn.Module:
     """`depth` hidden layers of `width` units, each weights → norm → activation, and a linear output.
 
     Shape:
         (N, *) → (N, outputs).
     """
-    inputs = data.x_train[0].size
-    width = config.model.width
+    inputs, width = math.prod(sample), settings.width
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    if config.model.input_norm:
-        layers["input"] = Block(None, norm_layer(config, inputs), None)
-    for number in range(1, config.model.depth + 1):
-        weights = nn.Linear(inputs if number == 1 else width, width)
-        layers[f"layer{number}"] = Block(
-            weights, norm_layer(config, width), config.model.activation, config.model.dropout
-        )
-    layers["output"] = nn.Linear(width, data.outputs)
+    if settings.input_norm:
+        layers["input"] = Block(None, norm(inputs), None)
+    for number in range(1, settings.depth + 1):
+        weights = nn.Linear(inputs if number == 1 else width, width, bias=settings.bias)
+        layers[f"layer{number}"] = Block(weights, norm(width), settings.activation, settings.dropout)
+    layers["output"] = nn.Linear(width, outputs)
     return nn.Sequential(layers)
