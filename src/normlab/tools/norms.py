@@ -35,10 +35,10 @@ class ChannelRMSNorm(nn.Module):
         self.eps = eps
         self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.flatten(1)
-        x_hat = nn.functional.rms_norm(flat, flat.shape[1:], eps=self.eps).view_as(x)
-        return x_hat if self.weight is None else x_hat * self.weight.view(-1, *[1] * (x.ndim - 2))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # by the name that it has in the norms of torch
+        flat = input.flatten(1)
+        x_hat = nn.functional.rms_norm(flat, flat.shape[1:], eps=self.eps).view_as(input)
+        return x_hat if self.weight is None else x_hat * self.weight.view(-1, *[1] * (input.ndim - 2))
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
@@ -56,8 +56,8 @@ class ChannelsLast(nn.Module):
         self.norm = norm
         self.samples = samples
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.norm(x.movedim((self.samples, -1), (0, 1)))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.norm(input.movedim((self.samples, -1), (0, 1)))
         return y.movedim((0, 1), (self.samples, -1)).contiguous()
 
     def extra_repr(self) -> str:

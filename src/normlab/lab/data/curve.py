@@ -1,4 +1,4 @@
-"""The regression of seed document S4: y = x² − 5 with noise of variance 4."""
+"""The regression of S4: y = x² − 5 with noise of variance 4."""
 
 import numpy as np
 
