@@ -32,32 +32,48 @@ configs = st.builds(
 
 # for each key another value than the default, valid on its own
 OTHER: dict[str, Any] = {
+    "engine": "reference",
     "data": "curve",
     "data_seed": 1,
     "train_samples": 100,
+    "task": "regression",
     "model.kind": "conv",
+    "model.factory": "/a/my.py:make",
     "model.depth": 3,
     "model.width": 32,
+    "model.growth": 4,
     "model.activation": "relu",
     "model.input_norm": True,
+    "model.bias": False,
     "model.dropout": 0.5,
     "norm": "rms",
     "norm_eps": 1e-3,
     "norm_momentum": 0.2,
     "norm_groups": 4,
+    "init.scheme": "he",
     "init.weight_std": 0.5,
     "init.bias": 1.0,
     "optimizer.name": "adam",
     "optimizer.lr": 0.2,
+    "optimizer.lr_decay": 0.9,
     "optimizer.momentum": 0.5,
     "optimizer.weight_decay": 0.1,
     "batch": 32,
     "epochs": 3,
     "seed": 1,
+    "loss": "/a/my.py:loss",
+    "metric": "/a/my.py:metric",
+    "goal": "min",
     "target": 0.5,
+    "dtype": "float64",
     "threads": 2,
+    "processes": 2,
     "probe": 32,
+    "eval_batch": 1,
 }
+
+# and what has to go with it
+NEEDS = {"model.factory": {"model.kind": "own", "init.scheme": "own"}}
 
 
 @given(configs)
@@ -70,13 +86,13 @@ def test_toml_gives_the_same_config_back(config: RunConfig) -> None:
 
 def test_the_file_has_the_names_of_the_keys() -> None:
     found = tomllib.loads(RunConfig().to_toml())
-    assert found["optimizer"] == {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    assert found["optimizer"] == {"name": "sgd", "lr": 0.1, "lr_decay": 1.0, "momentum": 0.0, "weight_decay": 0.0}
     assert found["schema_version"] == 1
 
 
 def test_every_key_moves_the_digest_and_no_two_alike() -> None:
     assert list(OTHER) == [key for key in keys(RunConfig) if key != "schema_version"]
-    changed = [with_settings(RunConfig(), {key: value}) for key, value in OTHER.items()]
+    changed = [with_settings(RunConfig(), {key: value, **NEEDS.get(key, {})}) for key, value in OTHER.items()]
     assert all(setting(config, key) == OTHER[key] for key, config in zip(OTHER, changed, strict=True))
     assert len({config.digest() for config in [RunConfig(), *changed]}) == len(OTHER) + 1
 
@@ -123,7 +139,7 @@ REFUSED = {
     ),
     "a picture net on numbers": (
         {"data": "curve", "model.kind": "conv"},
-        "compare: model.kind=conv needs images; `curve` has one number a sample.",
+        "compare: model.kind=conv needs images; `curve` has no positions.",
     ),
     "one number normalized": (
         {"data": "curve", "norm": "layer", "model.input_norm": True},

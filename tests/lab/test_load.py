@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from normlab.errors import RecordError
 from normlab.lab import Recipe, Results, compare, create, gather, load, summarize
 from normlab.lab.record import Status, write_status
+from normlab.lab.report.figures import figures
 
 FIX = "\n  fix: restore it, or run again: `normlab compare --resume` keeps the other runs."
 
@@ -207,6 +209,51 @@ def test_runs_chosen_by_hand_may_miss_a_seed(finished: Results) -> None:
     whole = summarize(finished).variants
     assert rows[0].values == (whole[0].values[0], None)
     assert rows[1].values == whole[1].values
+
+
+def test_the_dots_of_runs_chosen_by_hand_have_their_own_seeds(finished: Results) -> None:
+    """The second seed alone: its dots were once labelled with the first."""
+    chosen = gather([run.folder for run in finished.runs if run.config.seed == 1])
+    spec = figures(chosen)[0].spec
+    assert spec is not None
+    assert {row["seed"] for row in spec["datasets"]["dots"]} == {1}
+
+
+def test_an_epoch_out_of_order_is_named(copied: Results) -> None:
+    path = copied.runs[0].folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[2] + lines[1])
+    with pytest.raises(RecordError) as raised:
+        _ = load(copied.folder).runs[0].metrics
+    assert str(raised.value).startswith(f"{path}: the file is damaged.\n  got: line 2: epoch 2 where 1 was to be\n")
+
+
+def test_a_histogram_that_was_taken_out_is_missed(copied: Results) -> None:
+    path = copied.runs[0].folder / "histograms.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(RecordError) as raised:
+        _ = load(copied.folder).runs[0].histograms
+    assert "the line of epoch 0, " in str(raised.value)
+    assert "is missing" in str(raised.value)
+
+
+@pytest.mark.parametrize("change", [{"first": 999}, {"first": -1}, {"counts": [1] * 257}], ids=str)
+def test_counts_beside_the_grid_are_refused(change: dict[str, Any], copied: Results) -> None:
+    path = copied.runs[0].folder / "histograms.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | change) + "\n" + "".join(others))
+    with pytest.raises(RecordError) as raised:
+        _ = load(copied.folder).runs[0].histograms
+    assert "line 1: " in str(raised.value)
+
+
+def test_an_environment_that_is_no_object_is_damaged(copied: Results) -> None:
+    path = copied.runs[0].folder / "env.json"
+    path.write_text("[]")
+    with pytest.raises(RecordError) as raised:
+        _ = load(copied.folder).runs[0].environment
+    assert "an object was to be here, not list" in str(raised.value)
 
 
 def test_runs_on_different_data_are_not_compared(

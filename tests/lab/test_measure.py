@@ -13,6 +13,7 @@ from normlab.lab.config import Init, Model, RunConfig
 from normlab.lab.data import Dataset, curve, digits
 from normlab.lab.distributions import distributions
 from normlab.lab.histogram import histograms
+from normlab.lab.judge import judge_of
 from normlab.lab.measure import Measurement, Probe, measure
 from normlab.lab.models import build_model
 from normlab.lab.preserve import preserved
@@ -47,6 +48,11 @@ def config(**settings: Any) -> RunConfig:
     )
 
 
+def probe_of(model: nn.Module, data: Dataset, size: int = SIZE, **settings: Any) -> Probe:
+    said = RunConfig(data=data.name, probe=size, **settings)
+    return Probe.of(model, data, judge_of(said, data), said)
+
+
 @pytest.fixture
 def model(data: Dataset) -> nn.Module:
     return trained(config(), data)
@@ -54,7 +60,7 @@ def model(data: Dataset) -> nn.Module:
 
 @pytest.fixture
 def probe(model: nn.Module, data: Dataset) -> Probe:
-    return Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    return probe_of(model, data)
 
 
 def bits(model: nn.Module) -> list[Any]:
@@ -144,7 +150,7 @@ def test_the_probe_is_training_samples_then_the_whole_test_set(probe: Probe, dat
 
 
 def test_a_probe_larger_than_the_training_set_is_all_of_it(model: nn.Module, data: Dataset) -> None:
-    probe = Probe.of(model, data, 10_000, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data, 10_000)
     assert (probe.size, len(probe.x)) == (1437, 1797)
     assert measure(model, probe).record["loss"]["test"]["train"] is not None
 
@@ -200,7 +206,7 @@ def test_the_gap_is_that_of_the_formula(model: nn.Module, probe: Probe) -> None:
 
 def test_there_is_no_gap_where_the_running_statistics_are_those_of_the_probe(data: Dataset) -> None:
     model = build_model(config(norm_momentum=1.0), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     model(probe.x[:SIZE])
     for each in measure(model, probe).record["statistics_gap"].values():
         assert each["mean"] < ROUNDING
@@ -209,7 +215,7 @@ def test_there_is_no_gap_where_the_running_statistics_are_those_of_the_probe(dat
 
 def test_without_batch_norm_there_is_no_gap(data: Dataset) -> None:
     model = build_model(config(norm="layer"), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     assert measure(model, probe).record["statistics_gap"] == {}
 
 
@@ -228,7 +234,7 @@ def test_every_layer_is_seen_before_its_norm_before_and_after_its_activation(mod
 
 def test_without_a_norm_nothing_is_before_it(data: Dataset) -> None:
     model = build_model(config(norm="none"), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     expected = [("input", "pre_activation", "both")]
     expected += [(layer, site, "both") for layer in ("1", "2") for site in ("pre_activation", "activation")]
     assert places(measure(model, probe)) == expected
@@ -241,7 +247,7 @@ NORMS += [("conv", norm) for norm in ("none", "layer", "group", "rms")]
 @pytest.mark.parametrize(("kind", "norm"), NORMS)
 def test_what_stands_for_both_modes_is_true_of_each(kind: str, norm: str, data: Dataset) -> None:
     model = build_model(config(norm=norm, norm_groups=4, model=Model(kind=kind, depth=2, width=8)), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     assert not probe.layout.modes_differ
     x = probe.x[:SIZE]
     assert torch.equal(copy.deepcopy(model).train()(x), copy.deepcopy(model).eval()(x))
@@ -320,7 +326,7 @@ def test_nothing_finite_has_no_moments() -> None:
 
 def test_a_model_that_is_not_finite_is_measured_as_such(data: Dataset) -> None:
     model = build_model(config(), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     with torch.no_grad():
         model.get_submodule("layer2.weights").weight.fill_(math.nan)
     record = measure(model, probe).record
@@ -335,7 +341,7 @@ def test_a_model_that_is_not_finite_is_measured_as_such(data: Dataset) -> None:
 def test_a_regression_is_judged_by_its_squared_error_and_keeps_the_fit() -> None:
     data = curve(0)
     model = build_model(RunConfig(data="curve", model=Model(depth=1, width=8)), data)
-    probe = Probe.of(model, data, SIZE, torch.Generator().manual_seed(0))
+    probe = probe_of(model, data)
     record = measure(model, probe).record
     with torch.no_grad():
         output = model(probe.x)[SIZE:]

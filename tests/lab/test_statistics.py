@@ -86,7 +86,7 @@ def test_the_interval_is_symmetric_and_moves_with_the_values(values: list[int], 
 
 
 def test_better_depends_on_the_goal() -> None:
-    accuracy, error = METRICS["digits"], METRICS["curve"]
+    accuracy, error = METRICS["classification"], METRICS["regression"]
     assert (accuracy.goal, error.goal) == ("max", "min")
     assert accuracy.better(0.9, 0.8)
     assert not accuracy.better(0.8, 0.8)

@@ -68,7 +68,7 @@ def test_a_smaller_error_reaches_the_target(small: Callable[..., Recipe]) -> Non
     changed = replace(made, config=made.config.model_copy(update={"target": 200.0}))
     changed.__dict__["metrics"] = made.metrics
     results = Results(Path(), small("norm=batch", "seeds=1", "model.depth=1", recipe="bad-init"), (changed,))
-    assert results.metric == METRICS["curve"]
+    assert results.metric == METRICS["regression"]
     assert summarize(results).variants[0].epochs_to_target == 2.0
 
 

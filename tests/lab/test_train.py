@@ -245,6 +245,7 @@ def test_the_environment_says_on_what_the_run_was_made(batch: Run) -> None:
         "deterministic_algorithms",
         "data",
         "data_sha256",
+        "own_files_sha256",
     }
     assert found["packages"]["torch"] == str(torch.__version__)
     assert set(found["packages"]) == {"torch", "numpy", "scikit-learn", "safetensors"}
@@ -255,7 +256,8 @@ def test_the_environment_says_on_what_the_run_was_made(batch: Run) -> None:
 
 
 def test_the_environment_is_plain_json() -> None:
-    assert json.loads(json.dumps(environment(1, "curve", "abc"))) == environment(1, "curve", "abc")
+    found = environment(RunConfig(data="curve"), "abc")
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_an_earlier_attempt_is_moved_aside(tmp_path: Path) -> None:

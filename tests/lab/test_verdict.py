@@ -8,7 +8,7 @@ from normlab.lab.record import Status
 from normlab.lab.statistics import estimate
 from normlab.lab.verdict import VariantSummary, pairing, ranking, verdict
 
-ACCURACY, ERROR = METRICS["digits"], METRICS["curve"]
+ACCURACY, ERROR = METRICS["classification"], METRICS["regression"]
 
 
 def row(name: str, *values: float | None, diverged: int = 0, unfinished: int = 0) -> VariantSummary:
@@ -63,7 +63,7 @@ def test_one_variant_wins_over_nobody() -> None:
 def test_equal_results_are_nobodys_win() -> None:
     assert verdict([row("a", 0.5, 0.5), row("b", 0.5, 0.5)], ACCURACY) == (
         "a leads with test accuracy 50.0 %, not clear of all others: "
-        "0.0 points above b (0.0 to 0.0, so perhaps by chance). Intervals are 95 %, paired over 2 seeds."
+        "level with b on every seed. Intervals are 95 %, paired over 2 seeds."
     )
 
 
@@ -144,6 +144,13 @@ def test_one_seed_is_paired_too() -> None:
     one = results("seeds=1", none=DONE, batch=DONE)
     assert pairing(one) == (
         "Checked: in the one seed, all variants started from bit-identical weights and saw the same batches."
+    )
+
+
+def test_batches_of_runs_that_all_diverged_are_not_claimed_to_be_the_same() -> None:
+    lost = [("diverged", "w0", "o0"), ("diverged", "w1", "x1")]
+    assert pairing(results(none=lost, batch=lost)) == (
+        "Checked: in 2 seeds, all variants started from bit-identical weights; none came to its end."
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from normlab.lab.grid import Histogram
 from normlab.lab.histogram import histograms
+from normlab.lab.models.block import Block
 from normlab.lab.sites import Layout, Site
 
 Mode = Literal["train", "eval", "both"]  # both: one measurement that stands for the two, as they cannot differ
@@ -27,7 +28,7 @@ def number(value: torch.Tensor | float) -> float | None:
 
 def flat_ends(layout: Layout) -> tuple[float, float] | None:
     """Below and above which values the activation of this network is flat."""
-    kinds = [type(block.activation) for block in layout.blocks.values()]
+    kinds = [type(place.activation) for place in layout.places.values() if isinstance(place, Block)]
     return next((SATURATED[kind] for kind in kinds if kind in SATURATED), None)
 
 
@@ -47,8 +48,10 @@ def distributions(
         near_zero = (rows.abs() < NEAR_ZERO).numpy()
         for index, place in enumerate(places):
             moments[place] |= {
-                "saturated": _saturated(rows[index], ends) if ends and place[0].kind == "activation" else None,
-                "near_zero": np.count_nonzero(near_zero[index]) / rows.shape[1],
+                "saturated": _saturated(rows[index], ends, counted[place].nonfinite)
+                if ends and place[0].kind == "activation"
+                else None,
+                "near_zero": _share(near_zero[index], rows.shape[1] - counted[place].nonfinite),
                 "nonfinite": counted[place].nonfinite,
             }
     records = [{"layer": site.layer, "site": site.kind, "mode": mode} | moments[site, mode] for site, mode in seen]
@@ -66,6 +69,11 @@ def _moments(rows: torch.Tensor) -> list[dict[str, Any]]:
     return [{"mean": number(m), "std": number(v)} for m, v in zip(mean.tolist(), var.sqrt().tolist(), strict=True)]
 
 
-def _saturated(values: torch.Tensor, ends: tuple[float, float]) -> float:
-    flat = (values <= ends[0]) | (values >= ends[1])
-    return np.count_nonzero(flat.numpy()) / values.numel()
+def _saturated(values: torch.Tensor, ends: tuple[float, float], nonfinite: int) -> float | None:
+    flat = ((values <= ends[0]) | (values >= ends[1])) & values.isfinite()
+    return _share(flat.numpy(), values.numel() - nonfinite)
+
+
+def _share(chosen: np.ndarray, of: int) -> float | None:
+    """Of the finite values; None if there is none."""
+    return np.count_nonzero(chosen) / of if of else None

@@ -8,11 +8,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from normlab.lab.config import RunConfig
+from normlab.lab.data.forms import is_own
+from normlab.lab.own import file_hash
+
 PACKAGES = ("torch", "numpy", "scikit-learn", "safetensors")
 
 
-def environment(threads: int, data: str, data_hash: str) -> dict[str, Any]:
-    """Versions, commit of normlab (if it runs from a checkout), machine, device, threads, data."""
+def environment(config: RunConfig, data_hash: str) -> dict[str, Any]:
+    """Versions, commit of normlab (if it runs from a checkout), machine, device, threads, data, files of the user's."""
+    own = (config.data, config.model.factory, config.loss, config.metric)
     return {
         "normlab": metadata.version("normlab"),
         "commit": _commit(),
@@ -22,10 +27,11 @@ def environment(threads: int, data: str, data_hash: str) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "device": "cpu",
-        "threads": threads,
+        "threads": config.threads,
         "deterministic_algorithms": True,
-        "data": data,
+        "data": config.data,
         "data_sha256": data_hash,
+        "own_files_sha256": {name: file_hash(name) for name in own if name and is_own(name)},
     }
 
 

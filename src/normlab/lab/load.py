@@ -11,11 +11,10 @@ from normlab import errors
 from normlab.lab import config
 from normlab.lab.config import RunConfig
 from normlab.lab.grid import BINS, Histogram
-from normlab.lab.metric import METRICS as METRIC_OF
-from normlab.lab.metric import Metric
-from normlab.lab.read import damaged, read_config, read_json, read_lines, read_status
+from normlab.lab.metric import Metric, metric_of
+from normlab.lab.read import damaged, read_config, read_lines, read_object, read_status
 from normlab.lab.recipe import Recipe, planned_runs, variant_name
-from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, RECIPE, STATUS, Status
+from normlab.lab.record import CONFIG, ENDED, ENV, HISTOGRAMS, METRICS, MODEL, RECIPE, STATUS, Status
 from normlab.lab.schema import HISTOGRAM_LINE, METRICS_LINE
 
 
@@ -41,8 +40,13 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, machine, threads, hash of the data."""
-        found: dict[str, Any] = read_json(self.folder / ENV)
-        return found
+        return read_object(self.folder / ENV)
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """Its parameters and layers, and which norms of the user's network were swapped; empty of older records."""
+        path = self.folder / MODEL
+        return read_object(path) if path.exists() else {}
 
     @cached_property
     def metrics(self) -> tuple[dict[str, Any], ...]:
@@ -51,6 +55,9 @@ class Run:
         lines = read_lines(path, METRICS_LINE, status.state in ENDED)
         if status.state in ENDED and len(lines) != status.epoch + 1:
             raise damaged(path, f"{len(lines)} lines, and the run recorded {status.epoch + 1}")
+        for number, line in enumerate(lines):
+            if line["epoch"] != number:
+                raise damaged(path, f"line {number + 1}: epoch {line['epoch']} where {number} was to be")
         return tuple(
             line | {"sites": [site | {"mode": mode} for site in line["sites"] for mode in _modes(site)]}
             for line in lines
@@ -59,11 +66,20 @@ class Run:
     @cached_property
     def histograms(self) -> dict[Place, Histogram]:
         """The lines of `histograms.jsonl`; what stands for both modes is given for each."""
-        found = {}
-        for line in read_lines(self.folder / HISTOGRAMS, HISTOGRAM_LINE, self.status.state in ENDED):
+        path, found = self.folder / HISTOGRAMS, {}
+        for line in read_lines(path, HISTOGRAM_LINE, self.status.state in ENDED):
             histogram = _histogram(line)
             for mode in _modes(line):
                 found[Place(line["epoch"], line["layer"], line["site"], mode)] = histogram
+        wanted = {
+            Place(line["epoch"], site["layer"], site["site"], site["mode"])
+            for line in self.metrics
+            for site in line["sites"]
+        }
+        if self.status.state in ENDED and found.keys() != wanted:
+            place = min(found.keys() ^ wanted, key=lambda each: each.epoch)
+            which = "is missing" if place in wanted else "is too many"
+            raise damaged(path, f"the line of epoch {place.epoch}, {place.layer} {place.site} {place.mode} {which}")
         return found
 
     @property
@@ -86,7 +102,7 @@ class Results:
     @property
     def metric(self) -> Metric:
         """What the comparison is judged by."""
-        return METRIC_OF[self.recipe.base.data]
+        return metric_of(self.recipe.base)
 
     @property
     def variants(self) -> tuple[str, ...]:

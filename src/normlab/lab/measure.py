@@ -1,18 +1,22 @@
 """Everything that is measured at one moment of a run, without moving the model by a bit."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from normlab.lab.data.dataset import Dataset, Task
+from normlab.lab.config import RunConfig
+from normlab.lab.data.dataset import Dataset
 from normlab.lab.distributions import Place, distributions, flat_ends, number
 from normlab.lab.grid import Histogram
+from normlab.lab.judge import Judge
 from normlab.lab.preserve import preserved
 from normlab.lab.sites import BatchNorm, Layout, Site, watched
+from normlab.lab.streams import torch_stream
+from normlab.lab.tensors import tensor
 
 
 @dataclass(frozen=True)
@@ -20,22 +24,26 @@ class Probe:
     """What every measurement of a run looks at: places, `size` fixed training samples, then the whole test set."""
 
     layout: Layout
-    task: Task
+    judge: Judge
     size: int
     x: torch.Tensor
     y: torch.Tensor
     test_batch: torch.Tensor  # where in x the test samples of train mode are: as many, evenly spaced
+    eval_batch: int  # test samples evaluated at once
+    keeps_output: bool  # whether the output for every test sample is recorded
 
     @classmethod
-    def of(cls, model: nn.Module, data: Dataset, size: int, generator: torch.Generator) -> "Probe":
-        """`size` training samples chosen by the generator, and the whole test set."""
-        chosen = torch.randperm(len(data.x_train), generator=generator)[:size]
-        x = torch.cat([torch.from_numpy(data.x_train)[chosen], torch.from_numpy(data.x_test)])
-        y = torch.cat([torch.from_numpy(data.y_train)[chosen], torch.from_numpy(data.y_test)])
+    def of(cls, model: nn.Module, data: Dataset, judge: Judge, config: RunConfig) -> "Probe":
+        """`config.probe` training samples chosen by the seed, and the whole test set."""
+        generator = torch_stream(config.seed, "probe")
+        chosen = torch.randperm(len(data.x_train), generator=generator)[: config.probe].numpy()
+        x = torch.cat([tensor(data.x_train[chosen], config), tensor(data.x_test, config)])
+        y = torch.cat([tensor(data.y_train[chosen], config), tensor(data.y_test, config)])
         # evenly spaced, since the first samples of a test set may be all of one kind (the leftmost points of a curve)
-        count, tests = min(size, len(data.x_test)), len(data.x_test)
+        count, tests = min(config.probe, len(data.x_test)), len(data.x_test)
         test_batch = len(chosen) + torch.arange(count) * (tests - 1) // max(count - 1, 1)
-        return cls(Layout.of(model), data.task, len(chosen), x, y, test_batch)
+        layout = Layout.of(model)
+        return cls(layout, judge, len(chosen), x, y, test_batch, config.eval_batch, config.data == "curve")
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,6 @@ class Measurement:
     histograms: dict[Place, Histogram]
 
 
-def loss_of(task: Task, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of labels, mean squared error of values; the mean over samples."""
-    return functional.cross_entropy(output, y) if task == "classification" else functional.mse_loss(output, y)
-
-
 def measure(model: nn.Module, probe: Probe) -> Measurement:
     """Loss, metric and distributions in train and in eval mode, gradients, and the gap of the running statistics.
 
@@ -59,17 +62,16 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
 
     The model is bit-equal afterwards: modes, buffers, gradients and random state.
     """
-    task, size, layout = probe.task, probe.size, probe.layout
+    judge, size, layout = probe.judge, probe.size, probe.layout
     with preserved(model):
         running = {name: _running(norm) for name, norm in layout.batch_norms.items()}
         # eval first: a forward pass in train mode moves the running statistics that eval mode reads
         model.eval()
-        with watched(layout) as eval_values, torch.no_grad():
-            eval_output = model(probe.x)
+        eval_values, eval_output = _evaluated(model, probe)
         model.train()
         with watched(layout) as train_values:
             output = model(probe.x[:size])
-            loss = loss_of(task, output, probe.y[:size])
+            loss = judge.loss(output, probe.y[:size])
         gradients = _gradient_norms(layout, loss)
         test_output = eval_output[probe.test_batch]
         if layout.modes_differ:
@@ -77,12 +79,12 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
                 test_output = model(probe.x[probe.test_batch])
     scores = {
         "train": {
-            "train": _score(task, output.detach(), probe.y[:size]),
-            "eval": _score(task, eval_output[:size], probe.y[:size]),
+            "train": judge.scores(output.detach(), probe.y[:size]),
+            "eval": judge.scores(eval_output[:size], probe.y[:size]),
         },
         "test": {
-            "train": _score(task, test_output, probe.y[probe.test_batch]),
-            "eval": _score(task, eval_output[size:], probe.y[size:]),
+            "train": judge.scores(test_output, probe.y[probe.test_batch]),
+            "eval": judge.scores(eval_output[size:], probe.y[size:]),
         },
     }
     seen: dict[Place, torch.Tensor] = {
@@ -94,23 +96,29 @@ def measure(model: nn.Module, probe: Probe) -> Measurement:
     record: dict[str, Any] = {
         "loss": _part(scores, 0),
         "metric": _part(scores, 1),
-        "gradient_norm": gradients,
+        "gradient_norm": {name: norms[0] for name, norms in gradients.items()},
+        "bias_gradient_norm": {name: norms[1] for name, norms in gradients.items() if len(norms) > 1},
         "statistics_gap": {
-            name: _gap(train_values[Site(name, "pre_norm")], *before) for name, before in running.items()
+            name: _gap(train_values[Site(name, "pre_norm")], *before)
+            for name, before in running.items()
+            if Site(name, "pre_norm") in train_values  # a layer that this forward pass does not use
         },
         "sites": sites,
     }
-    if probe.task == "regression":
+    if probe.keeps_output:
         record["prediction"] = [number(value) for value in eval_output[size:].flatten()]
     return Measurement(record, counted)
 
 
-def _score(task: Task, output: torch.Tensor, y: torch.Tensor) -> tuple[float | None, float | None]:
-    """Loss and metric; None for what is not finite."""
-    loss = number(loss_of(task, output, y))
-    if task == "regression" or loss is None:
-        return loss, loss
-    return loss, number((output.argmax(dim=1) == y).double().mean())
+def _evaluated(model: nn.Module, probe: Probe) -> tuple[dict[Site, torch.Tensor], torch.Tensor]:
+    """What is seen of the probe samples, and the output of all: in one pass if they are few, or else in several."""
+    few = len(probe.x) <= probe.eval_batch
+    with torch.no_grad():
+        with watched(probe.layout) as values:
+            outputs = [model(probe.x if few else probe.x[: probe.size])]
+        if not few:
+            outputs += [model(batch) for batch in probe.x[probe.size :].split(probe.eval_batch)]
+    return values, torch.cat(outputs)
 
 
 def _part(
@@ -119,11 +127,19 @@ def _part(
     return {of: {mode: pair[index] for mode, pair in modes.items()} for of, modes in scores.items()}
 
 
-def _gradient_norms(layout: Layout, loss: torch.Tensor) -> dict[str, float | None]:
-    layers = layout.weights
-    # autograd.grad leaves the `.grad` of the parameters alone
-    gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
-    return {name: number(gradient.norm()) for name, gradient in zip(layers, gradients, strict=True)}
+def _gradient_norms(layout: Layout, loss: torch.Tensor) -> dict[str, list[float | None]]:
+    """Of each layer's weight, and of its bias if it has one."""
+    layers = {
+        name: [each for each in (layer.weight, layer.bias) if each is not None]
+        for name, layer in layout.weights.items()
+    }
+    flat = [parameter for parameters in layers.values() for parameter in parameters]
+    # autograd.grad leaves the `.grad` of the parameters alone; a layer that the loss does not depend on has none
+    gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+    return {
+        name: [0.0 if found is None else number(found.norm()) for found in itertools.islice(gradients, len(parameters))]
+        for name, parameters in layers.items()
+    }
 
 
 def _running(norm: BatchNorm) -> tuple[np.ndarray, np.ndarray, float]:

@@ -1,7 +1,11 @@
 """The number a comparison is judged by."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from normlab.lab.config import RunConfig
+from normlab.lab.data.forms import form_of
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,7 @@ class Metric:
     name: str
     goal: Literal["max", "min"]
     percent: bool
+    least: float = 0.0  # what it cannot fall below
 
     def better(self, a: float, b: float) -> bool:
         """Whether `a` is better than `b`."""
@@ -22,7 +27,7 @@ class Metric:
 
     def clip(self, value: float) -> float:
         """The value within the range of the metric: an interval of few seeds can reach beyond it."""
-        return min(max(value, 0.0), 1.0) if self.percent else max(value, 0.0)
+        return min(max(value, 0.0), 1.0) if self.percent else max(value, self.least)
 
     def clip_difference(self, value: float) -> float:
         """A difference of two values, within what is possible."""
@@ -32,7 +37,7 @@ class Metric:
         """The value as a reader sees it.
 
         Example:
-            >>> METRICS["digits"].text(0.9722), METRICS["curve"].text(693.04)
+            >>> METRICS["classification"].text(0.9722), METRICS["regression"].text(693.04)
             ('97.2 %', '693')
         """
         return f"{self._plain(value)} %" if self.percent else self._plain(value)
@@ -41,7 +46,7 @@ class Metric:
         """Two ends with the unit said once.
 
         Example:
-            >>> METRICS["digits"].interval(0.939, 0.98)
+            >>> METRICS["classification"].interval(0.939, 0.98)
             '93.9 to 98.0 %'
         """
         return f"{self._plain(low)} to {self.text(high)}"
@@ -53,6 +58,22 @@ class Metric:
 
 
 METRICS = {
-    "digits": Metric("accuracy", "max", percent=True),
-    "curve": Metric("mean squared error", "min", percent=False),
+    "classification": Metric("accuracy", "max", percent=True),
+    "regression": Metric("mean squared error", "min", percent=False),
 }
+
+
+def metric_of(config: RunConfig) -> Metric:
+    """What a comparison with this config is judged by.
+
+    Example:
+        >>> metric_of(RunConfig(data="curve")).name
+        'mean squared error'
+    """
+    if config.metric:
+        return Metric(config.metric.rpartition(":")[2], config.goal, percent=False, least=-math.inf)
+    form = form_of(config.data)
+    task = form.task if form else config.task
+    if config.loss and task != "classification":
+        return Metric("loss", "min", percent=False, least=-math.inf)
+    return METRICS[task or "classification"]

@@ -42,16 +42,19 @@ def read_status(folder: Path) -> Status:
         raise damaged(path, _first(error)) from None
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file.
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds one object.
 
     Raises:
         RecordError: the file is missing or damaged.
     """
     try:
-        return json.loads(_text(path))
+        found = json.loads(_text(path))
     except ValueError as error:
         raise damaged(path, str(error)) from None
+    if not isinstance(found, dict):
+        raise damaged(path, f"an object was to be here, not {type(found).__name__}")
+    return found
 
 
 def read_lines(path: Path, form: TypeAdapter[Any], finished: bool) -> list[Any]:

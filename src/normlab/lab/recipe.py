@@ -11,7 +11,11 @@ from normlab import errors
 from normlab.lab import config
 from normlab.lab.config import Frozen, RunConfig
 
-UNVARIED = ("seeds", "seed", "data", "data_seed", "target", "threads", "schema_version")
+UNVARIED = (
+    "seeds", "seed", "data", "data_seed", "task", "model.factory", "loss", "metric", "goal", "target", "threads",
+    "processes", "schema_version",
+)  # fmt: skip
+TEXTS = ("data", "model.factory", "loss", "metric")  # a comma in them is part of a path
 
 
 class Recipe(Frozen):
@@ -105,11 +109,12 @@ def with_words(recipe: Recipe, words: Sequence[str]) -> Recipe:
     problems = []
     for word in words:
         key, equals, text = word.partition("=")
-        values = [value.strip() for value in text.split(",") if value.strip()]
+        parts = [text] if key in TEXTS else text.split(",")
+        values = [value.strip() for value in parts if value.strip()]
         if not equals or not values:
             problems.append(errors.Problem(f"`{word}` is not of the form key=value.", fix="write norm=none,batch."))
         elif key not in known:
-            problems.append(errors.Problem(f"`{key}` is not a key.", fix=errors.did_you_mean(key, known)))
+            problems.append(errors.Problem(f"`{key}` is not a key.", fix=config.nearest_key(key, known)))
         elif len(values) > 1 and key in UNVARIED:
             problems.append(errors.Problem(f"`{key}` takes one value.", got=text, fix=_one_value_fix(key)))
         elif key == "seeds":

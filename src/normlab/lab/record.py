@@ -5,7 +5,9 @@ env.json             versions, commit, machine, threads, hash of the data
 status.json          planned, running, done, diverged, failed or interrupted; with the reason
 metrics.jsonl        one line an epoch
 histograms.jsonl     one line a place and epoch
+model.json           parameters, layers, and which norms of the user's network were swapped
 weights.safetensors  the weights and buffers at the end
+checkpoint.pt        of a run that has not ended: where it goes on
 """
 
 import json
@@ -26,6 +28,7 @@ ENDED: tuple[State, ...] = ("done", "diverged")
 RECIPE = "recipe.toml"  # in the folder of the comparison
 CONFIG, ENV, STATUS = "config.toml", "env.json", "status.json"
 METRICS, HISTOGRAMS, WEIGHTS = "metrics.jsonl", "histograms.jsonl", "weights.safetensors"
+MODEL, CHECKPOINT = "model.json", "checkpoint.pt"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -1,9 +1,11 @@
 """The form of every recorded line, checked when it is read."""
 
-from typing import Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
+
+from normlab.lab.grid import BINS
 
 Number = float | None  # None stands for what is not finite
 ByLayer = dict[str, Number]
@@ -19,7 +21,7 @@ class SiteLine(TypedDict):
     mean: Number
     std: Number
     saturated: Number
-    near_zero: float
+    near_zero: Number
     nonfinite: int
 
 
@@ -30,7 +32,9 @@ class MetricsLine(TypedDict):
     step: int
     loss: BySetAndMode
     metric: BySetAndMode
+    batch_loss: NotRequired[Number]
     gradient_norm: ByLayer
+    bias_gradient_norm: NotRequired[ByLayer]
     statistics_gap: dict[str, dict[Literal["mean", "var"], Number]]
     sites: list[SiteLine]
     prediction: NotRequired[list[Number]]
@@ -45,12 +49,18 @@ class HistogramLine(TypedDict):
     layer: str
     site: Literal["pre_norm", "pre_activation", "activation"]
     mode: Literal["train", "eval", "both"]
-    first: int
-    counts: list[int]
+    first: Annotated[int, Field(ge=0)]
+    counts: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=BINS)]
     below: int
     above: int
     nonfinite: int
 
 
+def _on_the_grid(line: HistogramLine) -> HistogramLine:
+    if line["first"] + len(line["counts"]) > BINS:
+        raise ValueError(f"counts go on to bin {line['first'] + len(line['counts'])} of {BINS}")
+    return line
+
+
 METRICS_LINE: TypeAdapter[MetricsLine] = TypeAdapter(MetricsLine)
-HISTOGRAM_LINE: TypeAdapter[HistogramLine] = TypeAdapter(HistogramLine)
+HISTOGRAM_LINE: TypeAdapter[HistogramLine] = TypeAdapter(Annotated[HistogramLine, AfterValidator(_on_the_grid)])

@@ -5,6 +5,7 @@ import statistics as middle
 from dataclasses import dataclass
 from typing import Any
 
+from normlab.lab.config import RunConfig
 from normlab.lab.load import Results, Run
 from normlab.lab.metric import Metric
 from normlab.lab.recipe import Recipe
@@ -30,6 +31,13 @@ class Summary:
         """Name of the variant with the best result."""
         ranked = ranking(self.variants, self.metric)
         return ranked[0].name if ranked else None
+
+    @property
+    def target(self) -> str | None:
+        """The target as a reader sees it; None where nobody chose one: the default is an accuracy."""
+        chosen = self.recipe.base.target
+        default = RunConfig.model_fields["target"].default
+        return self.metric.text(chosen) if self.metric.percent or chosen != default else None
 
 
 def summarize(results: Results) -> Summary:

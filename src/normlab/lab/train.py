@@ -1,26 +1,35 @@
 """One run: a config in, a folder of records out."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
+from normlab.lab.checkpoint import Checkpoint, resumed, save_checkpoint
 from normlab.lab.config import RunConfig
 from normlab.lab.data import load_data
-from normlab.lab.data.dataset import Task
-from normlab.lab.distributions import number
+from normlab.lab.data.dataset import Dataset
 from normlab.lab.environment import environment
-from normlab.lab.measure import Measurement, Probe, loss_of, measure
-from normlab.lab.models import build_model
+from normlab.lab.judge import Judge, judge_of
+from normlab.lab.measure import Measurement, Probe, measure
+from normlab.lab.network import described_network, network
+from normlab.lab.own import seeded
+from normlab.lab.population import set_population_statistics
+from normlab.lab.processes import Processes, connected
 from normlab.lab.record import (
+    CHECKPOINT,
+    ENDED,
     HISTOGRAMS,
     METRICS,
+    MODEL,
     WEIGHTS,
     State,
     Status,
@@ -29,116 +38,131 @@ from normlab.lab.record import (
     write_status,
     write_whole,
 )
-from normlab.lab.sites import Layout
-from normlab.lab.streams import stream_seed, torch_stream
+from normlab.lab.sites import Weights
+from normlab.lab.streams import stream_seed
+from normlab.lab.tensors import tensor
+from normlab.lab.trainer import Epoch, TorchTrainer, Trainer
 
 OnEpoch = Callable[[Status, float | None], None]
+CHECKPOINT_SECONDS = 20.0  # a run loses less than this when it is interrupted; writing one takes milliseconds
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training set did."""
+class Log:
+    """What is kept of a run, by the first of its processes alone."""
 
-    order: bytes = b""
-    steps: int = 0
-    seconds: float = 0.0
-    diverged: bool = False
-    update_ratio: dict[str, float | None] | None = None
+    folder: Path
+    probe: Probe
+    processes: Processes
+    on_epoch: OnEpoch
+    checkpoint_seconds: float
+
+    def record(self, model: nn.Module, epoch: int, steps: int, trained: Epoch) -> tuple[float | None, float | None]:
+        """Measures and appends the lines of one epoch; returns the test metric and the training loss."""
+        metric: float | None = None
+        loss: float | None = 0.0
+        if self.processes.rank == 0:
+            metric, loss = _record(self.folder, model, self.probe, epoch, steps, trained)
+        return metric, loss if self.processes.all(loss is not None) else None
+
+    def say(self, model: nn.Module, status: Status, metric: float | None) -> None:
+        """Writes where the run stands, and its weights if it has ended."""
+        if self.processes.rank:
+            return
+        if status.state in ENDED:
+            # copies: a file of tensors takes no two that share their memory, as tied layers do
+            weights = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
+            write_whole(self.folder / WEIGHTS, save(weights))
+        write_status(self.folder, status)
+        if status.state in ENDED:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self.on_epoch(status, metric)
 
 
-def run(config: RunConfig, folder: Path, on_epoch: OnEpoch) -> Status:
+def run(config: RunConfig, folder: Path, on_epoch: OnEpoch, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> Status:
     """Trains one network and records it, epoch by epoch.
 
     Args:
         config: every setting of the run.
-        folder: where the records go; an earlier attempt there is moved aside.
+        folder: where the records go. An interrupted attempt of the same run there goes on from its checkpoint; any
+            other is moved aside.
         on_epoch: called after each measurement with the status and the test metric (None if not finite).
+        checkpoint_seconds: least time between two checkpoints.
 
     Returns:
         The status at the end: `done`, or `diverged` if a training loss was not finite.
 
     Raises:
         OSError: the records cannot be written.
+        UsageError: the user's own network, data, loss or metric cannot be used.
     """
-    with _exact(config.threads), torch.random.fork_rng(devices=[]):
+    with _exact(config.threads), torch.random.fork_rng(devices=[]), connected() as processes:
         data = load_data(config.data, config.data_seed, config.train_samples)
-        begin(folder, config, environment(config.threads, config.data, data.sha256()))
-        model = build_model(config, data)
-        torch.manual_seed(
-            stream_seed(config.seed, "dropout")
-        )  # from here on nothing else draws from torch's own stream
-        optimizer = _optimizer(config, model)
-        probe = Probe.of(model, data, config.probe, torch_stream(config.seed, "probe"))
-        x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
-        initial_weights = _hash_of_weights(model)
-        order = hashlib.sha256()
-        trained, steps = Epoch(), 0
-        for epoch in range(config.epochs + 1):
-            if epoch:
-                trained = _train_epoch(model, optimizer, config, data.task, x, y, epoch)
-                steps += trained.steps
-                order.update(trained.order)
-            state: State = "running"
-            reason = ""
-            if trained.diverged:
-                state, reason = "diverged", f"the training loss of step {steps} (epoch {epoch}) is not finite"
-            elif epoch == config.epochs:
-                state = "done"
-            metric, loss = _record(folder, model, probe, epoch, steps, trained)
-            if loss is None and not trained.diverged:  # the weights blew up in the last step of the epoch
-                state, reason = "diverged", f"the training loss after step {steps} (epoch {epoch}) is not finite"
-            if state != "running":
-                write_whole(folder / WEIGHTS, save(model.state_dict()))
-            status = Status(state, epoch, config.epochs, reason, initial_weights, order.hexdigest())
-            write_status(folder, status)
-            on_epoch(status, metric)
-            if state != "running":
-                break
-    return status
+        model, swapped = network(config, data)
+        judge = judge_of(config, data)
+        purpose = f"dropout of process {processes.rank}" if processes.rank else "dropout"
+        with seeded(stream_seed(config.seed, purpose)):  # what a network of the user's may draw from
+            trainer = _trainer(config, model, data, judge, processes)
+            probe = Probe.of(model, data, judge, config)
+            start = Checkpoint(-1, 0, "", _hash_of_weights(model), {})
+            if processes.rank == 0:
+                start = _begun(config, folder, trainer, data, start, described_network(model, swapped))
+            log = Log(folder, probe, processes, on_epoch, checkpoint_seconds)
+            return _epochs(config, trainer, data, log, start)
 
 
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: RunConfig,
-    task: Task,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    epoch: int,
-) -> Epoch:
-    """One pass in a fresh order; ends early at the first loss that is not finite."""
-    order = torch.randperm(len(x), generator=torch_stream(config.seed, f"order {epoch}"))
-    # a last batch of one sample is left out: it has no variance for batch norm to train on
-    batches = [chosen for chosen in order.split(config.batch) if len(chosen) > 1]
-    weights = {name: layer.weight for name, layer in Layout.of(model).weights.items()}
-    model.train()
-    steps, diverged = 0, False
-    before: dict[str, torch.Tensor] = {}
-    began = time.perf_counter()
-    for chosen in batches:
-        loss = loss_of(task, model(x[chosen]), y[chosen])
-        steps += 1
-        diverged = not bool(loss.isfinite())
-        if diverged:
+def _begun(
+    config: RunConfig, folder: Path, trainer: Trainer, data: Dataset, start: Checkpoint, described: dict[str, Any]
+) -> Checkpoint:
+    """Where to go on from: a checkpoint of this very run, or else the start, in a new folder."""
+    here = environment(config, data.sha256())
+    found = resumed(folder, config, here) if config.processes == 1 else None
+    if found is not None:
+        trainer.restore(found.trainer)
+        return found
+    begin(folder, config, here)
+    write_whole(folder / MODEL, json.dumps(described, indent=1) + "\n")
+    return start
+
+
+def _epochs(config: RunConfig, trainer: Trainer, data: Dataset, log: Log, last: Checkpoint) -> Status:
+    """The epochs after that checkpoint; epoch 0 is the untrained network."""
+    steps, order = last.steps, last.order
+    saved = time.monotonic()
+    for epoch in range(last.epoch + 1, config.epochs + 1):
+        trained = trainer.epoch(epoch) if epoch else Epoch()
+        steps += trained.steps
+        if epoch:
+            order = hashlib.sha256(order.encode() + trained.order).hexdigest()
+        if isinstance(config.norm_momentum, str) and not trained.diverged:
+            set_population_statistics(trainer.model, tensor(data.x_train, config), config.batch, config.norm_momentum)
+        metric, loss = log.record(trainer.model, epoch, steps, trained)
+        state: State = "running"
+        reason = ""
+        if trained.diverged:
+            state, reason = "diverged", f"the training loss of step {steps} (epoch {epoch}) is not finite"
+        elif loss is None:  # the weights blew up in the last step of the epoch
+            state, reason = "diverged", f"the training loss after step {steps} (epoch {epoch}) is not finite"
+        elif epoch == config.epochs:
+            state = "done"
+        status = Status(state, epoch, config.epochs, reason, last.initial_weights, order)
+        if state == "running" and config.processes == 1 and time.monotonic() - saved > log.checkpoint_seconds:
+            save_checkpoint(log.folder, config, Checkpoint(epoch, steps, order, last.initial_weights, trainer.state()))
+            saved = time.monotonic()
+        log.say(trainer.model, status, metric)
+        if state != "running":
             break
-        optimizer.zero_grad()
-        loss.backward()
-        if steps == len(batches):
-            before = {name: weight.detach().clone() for name, weight in weights.items()}
-        optimizer.step()
-    seconds = time.perf_counter() - began
-    ratio = {name: number((weights[name].detach() - old).norm() / old.norm()) for name, old in before.items()}
-    return Epoch(order.numpy().tobytes(), steps, seconds, diverged, ratio or None)
+    return status
 
 
 def _record(
     folder: Path, model: nn.Module, probe: Probe, epoch: int, steps: int, trained: Epoch
 ) -> tuple[float | None, float | None]:
-    """Measures and appends the lines of one epoch; returns the test metric and the training loss."""
     began = time.perf_counter()
     measured = measure(model, probe)
     append_lines(folder / HISTOGRAMS, _histogram_lines(epoch, measured))
-    line = {"epoch": epoch, "step": steps} | measured.record | {"update_ratio": trained.update_ratio}
+    trained_so = {"batch_loss": trained.batch_loss, "update_ratio": trained.update_ratio}
+    line = {"epoch": epoch, "step": steps} | measured.record | trained_so
     # times come last and under one key: all that differs when the same run is made twice
     seconds = {"train": trained.seconds, "steps": trained.steps, "measure": time.perf_counter() - began}
     append_lines(folder / METRICS, [line | {"seconds": seconds}])
@@ -164,21 +188,23 @@ def _histogram_lines(epoch: int, measured: Measurement) -> Iterator[dict[str, ob
         }
 
 
-def _optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
-    settings = config.optimizer
-    if settings.name == "adam":
-        return torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+def _trainer(config: RunConfig, model: nn.Module, data: Dataset, judge: Judge, processes: Processes) -> Trainer:
+    if config.engine == "reference":
+        from normlab.lab.reference_trainer import ReferenceTrainer
+
+        return ReferenceTrainer(config, model, data)
+    return TorchTrainer(config, model, data, judge, processes)
 
 
 def _hash_of_weights(model: nn.Module) -> str:
-    """Hash of every linear and convolution layer: what variants must have in common at the start."""
+    """Hash of the weight of every linear and convolution layer: what variants must have in common at the start.
+
+    Biases start at a constant, and a variant may be the one without them.
+    """
     digest = hashlib.sha256()
-    for layer in Layout.of(model).weights.values():
-        for parameter in layer.parameters():
-            digest.update(parameter.detach().numpy().tobytes())
+    for module in model.modules():
+        if isinstance(module, Weights):
+            digest.update(module.weight.detach().numpy().tobytes())
     return digest.hexdigest()
 
 

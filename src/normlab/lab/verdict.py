@@ -71,6 +71,8 @@ def pairing(results: Results, sweep_key: str | None = None) -> str:
     ]
     if differ:
         return f"Not fully paired: {' and '.join(differ)}; a difference between variants may come from that too."
+    if not any(run.status.state == "done" for run in began):
+        return f"Checked: in {count}, all variants started from bit-identical weights; none came to its end."
     if len(began) < len(results.runs):
         so_far = f"Only {len(began)} of {len(results.runs)} runs began"
         return f"{so_far}; among them, those of one seed started from bit-identical weights and saw the same batches."
@@ -117,6 +119,8 @@ def _gain(difference: Estimate, metric: Metric) -> float:
 def _difference(row: VariantSummary, found: Estimate | None, metric: Metric) -> str:
     if found is None:
         return f"no seed in common with {row.name}"
+    if found.mean == found.low == found.high == 0.0:
+        return f"level with {row.name} on every seed"
     side = "above" if found.mean >= 0 else "below"
     values = [found.mean, *(value for value in (found.low, found.high) if value is not None)]
     sizes = [value if found.mean >= 0 else -value for value in map(metric.clip_difference, values)]

@@ -1,0 +1,40 @@
+"""A comparison whose every run is trained by several processes together, as `torchrun` starts them."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from normlab.lab.compare import OnProgress, Progress
+from normlab.lab.load import Results, load
+from normlab.lab.mend import alone, mend
+from normlab.lab.processes import Processes
+from normlab.lab.recipe import PlannedRun, planned_runs
+from normlab.lab.record import ENDED, Status
+from normlab.lab.train import run
+
+
+def resume_together(folder: Path, processes: Processes, on_progress: OnProgress) -> Results:
+    """Runs what a comparison has not finished, one run after the other; every process calls this.
+
+    An error in one process ends all of them, as `torchrun` stops the others: they would wait for it.
+
+    Args:
+        folder: of a comparison, the same for all processes.
+        processes: this process among them; the first one alone records.
+        on_progress: called in the first process with news of every run.
+    """
+    first = processes.rank == 0
+    if first:
+        mend(folder)
+    processes.wait()
+    with alone(folder) if first else nullcontext():
+        results = load(folder)
+        ended = {each.folder.name for each in results.runs if each.status.state in ENDED}
+        left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
+        processes.wait()  # nobody begins before all have read what there is to do
+        for planned in left:
+
+            def report(status: Status, metric: float | None, planned: PlannedRun = planned) -> None:
+                on_progress(Progress(planned, status, metric))
+
+            run(planned.config, folder / planned.folder, report)
+    return load(folder) if first else results
