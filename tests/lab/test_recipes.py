@@ -10,12 +10,21 @@ from normlab.lab.recipes import RECIPES
 from normlab.lab.report import write_report
 from normlab.lab.sweep import sweep_key
 
-TINY = ["seeds=1", "epochs=1", "model.depth=1", "model.width=20", "train_samples=64"]
+TINY = ["seeds=1", "epochs=1", "train_samples=64"]
+# the smallest network of each kind
+NETWORK = {
+    "mlp": ["model.depth=1", "model.width=20"],
+    "lenet": ["model.width=8", "norm_groups=4"],
+    "resnet": ["model.depth=8", "model.width=8"],
+    "densenet": ["model.depth=10"],
+    "volumes": ["model.depth=1", "model.width=2"],
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_tiny_form_of_the_recipe_ends_in_a_report(name: str, tmp_path: Path) -> None:
-    recipe = with_words(RECIPES[name], [*RECIPES[name].quick, *TINY])
+    words = [*TINY, *NETWORK[RECIPES[name].base.model.kind]]
+    recipe = with_words(RECIPES[name], [*RECIPES[name].quick, *words])
     results = compare(recipe, tmp_path)
     assert {run.status.state for run in results.runs} <= {"done", "diverged"}
     text = write_report(results, tmp_path / "report.html").read_text()

@@ -3,6 +3,7 @@ import shlex
 import pytest
 
 from normlab.lab import RECIPES, planned_runs, with_words
+from normlab.lab.recipes.own import own_recipe
 from normlab.lab.report.reproduce import command
 
 
@@ -40,3 +41,14 @@ def test_what_no_command_can_say_is_not_made_up() -> None:
     recipe = RECIPES["deep-tanh"]
     unsayable = recipe.model_copy(update={"axes": {"norm": ("none", "batch"), "seed": (0, 5)}})
     assert command(unsayable) is None
+
+
+def test_a_network_of_the_users_is_named_by_its_option() -> None:
+    recipe = with_words(own_recipe("/a/my.py:make"), ["data=/a/my.py:load", "norm=batch,group", "seeds=3"])
+    seen = recipe.model_copy(update={"base": recipe.base.model_copy(update={"task": "regression"})})
+    assert command(seen) == ("normlab compare --model /a/my.py:make norm=batch,group data=/a/my.py:load seeds=3")
+
+
+def test_several_processes_are_started_by_torchrun() -> None:
+    recipe = with_words(RECIPES["deep-tanh"], ["processes=2"])
+    assert command(recipe) == "torchrun --nproc-per-node 2 -m normlab compare deep-tanh"

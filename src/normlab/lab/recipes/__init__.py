@@ -2,11 +2,37 @@
 
 from normlab import errors
 from normlab.lab.recipe import Recipe
-from normlab.lab.recipes import bad_init, batch_size, deep_tanh, dropout, learning_rate, weight_scale
+from normlab.lab.recipes import (
+    bad_init,
+    batch_size,
+    bias,
+    deep_tanh,
+    densenet,
+    dropout,
+    learning_rate,
+    lenet,
+    population,
+    resnet,
+    volumes,
+    weight_scale,
+)
 
 RECIPES: dict[str, Recipe] = {
     module.RECIPE.name: module.RECIPE
-    for module in (deep_tanh, bad_init, weight_scale, batch_size, learning_rate, dropout)
+    for module in (
+        deep_tanh,
+        bad_init,
+        weight_scale,
+        batch_size,
+        learning_rate,
+        dropout,
+        population,
+        bias,
+        lenet,
+        resnet,
+        densenet,
+        volumes,
+    )
 }
 DEFAULT = deep_tanh.RECIPE.name
 

@@ -1,4 +1,4 @@
-"""The regression of seed document S4: a parabola, a net with a bad start, with and without batch norm."""
+"""The regression of S4: a parabola, a net with a bad start, with and without batch norm."""
 
 from normlab.lab.config import Init, Model, Optimizer, RunConfig
 from normlab.lab.recipe import Recipe
@@ -6,7 +6,7 @@ from normlab.lab.recipe import Recipe
 RECIPE = Recipe(
     name="bad-init",
     question="Can batch norm fit a parabola from a bad start?",
-    source="seed document S4 (batch normalization in PyTorch, drawn live)",
+    source="S4",
     takes="30 s",
     quick=("seeds=2",),
     seeds=5,

@@ -6,7 +6,7 @@ from normlab.lab.recipe import Recipe
 RECIPE = Recipe(
     name="batch-size",
     question="How small may a batch be?",
-    source="seed document S0 (CS231n, assignment 2); Wu & He 2018, figure 1",
+    source="S0; Wu & He 2018",
     takes="8 min",
     quick=("seeds=2", "epochs=3", "batch=5,10,50,200"),
     seeds=5,

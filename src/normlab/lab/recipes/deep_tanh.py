@@ -5,8 +5,8 @@ from normlab.lab.recipe import Recipe
 
 RECIPE = Recipe(
     name="deep-tanh",
-    question="Does normalization train a deep tanh network that starts badly?",
-    source="Ioffe & Szegedy 2015, section 3.3; the bad start is that of seed document S4",
+    question="Does normalization rescue a tanh network that starts badly?",
+    source="S4; Ioffe & Szegedy 2015",
     takes="30 s",
     quick=("seeds=2", "epochs=5"),
     seeds=5,

@@ -5,8 +5,8 @@ from normlab.lab.recipe import Recipe
 
 RECIPE = Recipe(
     name="dropout",
-    question="Does dropout close the gap between training and test, and is it still needed with batch norm?",
-    source="seed document S0 (CS231n, assignment 2): keep 1 against keep 0.25 on 500 samples",
+    question="Does dropout close the train–test gap, also with batch norm?",
+    source="S0; Ioffe & Szegedy 2015",
     takes="1 min",
     quick=("seeds=2", "epochs=10"),
     seeds=5,
@@ -20,6 +20,7 @@ RECIPE = Recipe(
         batch=100,
         epochs=25,
         target=0.9,
+        probe=500,  # every training sample, so that the gap is exact
     ),
     axes={"norm": ("none", "batch"), "model.dropout": (0.0, 0.75)},
 )

@@ -8,7 +8,7 @@ RATES = tuple(float(f"{10 ** (-3 + 4 * step / 9):.3g}") for step in range(10))  
 RECIPE = Recipe(
     name="learning-rate",
     question="How large may the learning rate be?",
-    source="seed documents S1 and S4; Ioffe & Szegedy 2015, section 3.3",
+    source="S1, S4; Ioffe & Szegedy 2015",
     takes="2 min",
     quick=("seeds=2", "epochs=5", "optimizer.lr=0.001,0.01,0.1,1,10"),
     seeds=5,

@@ -8,7 +8,7 @@ SCALES = tuple(float(f"{10 ** (-4 + 4 * step / 19):.3g}") for step in range(20))
 RECIPE = Recipe(
     name="weight-scale",
     question="From how many weight scales does the network still train?",
-    source="seed document S0 (CS231n, assignment 2): 20 scales from 1e-4 to 1",
+    source="S0",
     takes="5 min",
     quick=("seeds=2", "epochs=5", "init.weight_std=0.0001,0.001,0.01,0.03,0.1,0.3,1"),
     seeds=5,

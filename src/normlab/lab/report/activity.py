@@ -12,7 +12,9 @@ SATURATED = {
     "tanh": "beyond ±0.99",
     "sigmoid": "outside 0.01 … 0.99",
     "relu": "at 0, where no gradient passes",
+    "leaky_relu": "never, as a gradient passes everywhere",
 }
+TITLE = "Saturated and silent units"
 
 
 def activity(results: Results) -> Figure:
@@ -27,7 +29,10 @@ def activity(results: Results) -> Figure:
         f"Share of the values after the activation, on the probe batch in train mode, median over seeds. "
         f"Saturated: {limits}. Near zero: smaller than 0.01."
     ]
-    return stacked(results, "activity", "Saturated and silent units", quantities, results.variants, caption)
+    if all(run.config.model.kind == "own" for run in results.runs):
+        why = "In a network of yours what enters and what leaves the norms is recorded, not the activations."
+        return Figure("activity", TITLE, None, [why])
+    return stacked(results, "activity", TITLE, quantities, results.variants, caption)
 
 
 def _share(key: str) -> Callable[[Mapping[str, Any]], Mapping[str, float | None]]:

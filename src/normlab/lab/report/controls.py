@@ -14,6 +14,7 @@ SITES = {
     "pre_activation": "before the activation",
     "activation": "after the activation",
 }
+OWN_SITES = {"pre_norm": "before the norm", "pre_activation": "after the norm"}
 MODES = {"train": "of the batch (train mode)", "eval": "running (eval mode)"}
 
 
@@ -25,9 +26,10 @@ def epoch(epochs: Sequence[int]) -> list[alt.Parameter]:
     return [alt.param(name="epoch", value=last, bind=slider), alt.param(name="at", expr=nearest)]
 
 
-def site() -> alt.Parameter:
-    """A choice of the place that distributions are taken at."""
-    options = alt.binding_select(options=list(SITES), labels=list(SITES.values()), name="Values")
+def site(own: bool) -> alt.Parameter:
+    """A choice of the place that distributions are taken at; in a network of the user's the norms are watched."""
+    sites = OWN_SITES if own else SITES
+    options = alt.binding_select(options=list(sites), labels=list(sites.values()), name="Values")
     return alt.param(name="site", value="pre_activation", bind=options)
 
 

@@ -9,6 +9,7 @@ import altair as alt
 from altair.typing import ChartType
 
 from normlab.lab.load import Results, Run
+from normlab.lab.metric import METRICS
 from normlab.lab.report import style
 from normlab.lab.report.axes import epoch_axis, log_axis, log_ticks
 from normlab.lab.report.figure import Figure
@@ -50,7 +51,7 @@ def _panels(results: Results) -> list[Panel]:
         Panel("training_loss", f"Training loss ({probe} samples)", "loss", "train", "train"),
         Panel("test_loss", "Test loss", "loss", "test", "eval"),
     ]
-    if results.recipe.base.data == "curve":  # the metric of a regression is its loss
+    if results.metric.name == METRICS["regression"].name and not results.recipe.base.loss:  # the metric is the loss
         return panels
     metric = results.metric
     return [*panels, Panel("metric", f"Test {metric.name}", "metric", "test", "eval", metric.percent)]
@@ -67,7 +68,7 @@ def _draw(
     if panel.percent:
         scale = alt.Scale(domain=[0, 1])
     axis = alt.Axis(
-        title=f"{panel.what if not panel.percent else results.metric.name}{' (log scale)' if log else ''}",
+        title=f"{results.metric.name if panel.what == 'metric' else panel.what}{' (log scale)' if log else ''}",
         format=".0%" if panel.percent else ".6~g",
         tickCount=5,
         values=log_ticks(values) if log else alt.Undefined,

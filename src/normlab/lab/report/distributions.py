@@ -38,8 +38,9 @@ def distributions(results: Results) -> Figure:
         alt.param(name=f"r{column}", expr=controls.by_site(drawn.ranges[layer]))
         for column, layer in enumerate(drawn.layers)
     ]
+    own = all(run.config.model.kind == "own" for run in results.runs)
     frame = alt.vconcat(alt.Chart(style.data("one")).mark_point(), bounds="full", spacing=14)
-    frame = frame.add_params(controls.site(), controls.mode(), *controls.epoch(drawn.epochs), *spans)
+    frame = frame.add_params(controls.site(own), controls.mode(), *controls.epoch(drawn.epochs), *spans)
     # The panels differ only in their data, so the marks are made once a column: through Altair alone this took 10 s.
     spec = style.finished(frame, datasets) | {
         "vconcat": [
@@ -47,7 +48,8 @@ def distributions(results: Results) -> Figure:
             grid | {"concat": _heats(results, drawn, width)},
         ]
     }
-    shown = f"Shown: values before the activation, statistics of the batch, epoch {drawn.epochs[-1]}."
+    place = (controls.OWN_SITES if own else controls.SITES)["pre_activation"]
+    shown = f"Shown: values {place}, statistics of the batch, epoch {drawn.epochs[-1]}."
     return Figure("distributions", TITLE, spec, _caption(results, drawn), shown)
 
 
@@ -60,7 +62,7 @@ def _overlays(results: Results, drawn: Strips, width: int) -> list[Spec]:
             for variant in results.variants
             if (variant, layer) in drawn.rows
         }
-        title = alt.TitleParams(f"layer {layer}" if layer.isdigit() else layer, anchor="middle").to_dict()
+        title = style.layer_heading(layer, width).to_dict()
         panel = overlay_panel(results.variants, sources, column, drawn.peaks[layer])
         panels.append(panel | {"title": title, "width": width, "height": 110})
     return panels
@@ -116,10 +118,12 @@ def _caption(results: Results, drawn: Strips) -> list[str]:
         "column. Horizontal stripes: units that ignore the input."
     )
     seeds = max((len(results.of(variant)) for variant in results.variants), default=0)
+    diverged = any(run.status.state == "diverged" for run in results.runs)
+    left = " (a run that diverged does not stretch it)" if diverged else ""
     what = (
         f"Values are those of the {results.recipe.base.probe} samples of the probe batch"
         f"{f', the counts of all {seeds} seeds added' if seeds > 1 else ''}. An axis shows the central 99 % of each "
-        f"variant over all epochs (a run that diverged does not stretch it); {_outside(drawn)}."
+        f"variant over all epochs{left}; {_outside(drawn)}."
     )
     left_out = []
     if len(drawn.layers) < len(drawn.all_layers):
@@ -145,9 +149,11 @@ def _places(results: Results, drawn: Strips) -> list[str]:
     """What is shown where a place does not exist."""
     said = []
     if any(run.config.norm == "none" for run in results.runs):
-        said.append("A variant without a norm shows, for “before the norm”, what enters the activation.")
+        own = all(run.config.model.kind == "own" for run in results.runs)
+        what = "what passes where the norms were" if own else "what enters the activation"
+        said.append(f"A variant without a norm shows, for “before the norm”, {what}.")
     if any("activation" not in kinds for kinds in drawn.sites.values()):
-        said.append("The normalized input has no activation; its values are shown as they are.")
+        said.append("Where no activation follows, the values are shown as they are.")
     if any(run.config.norm == "batch" for run in results.runs):
         said.append("In eval mode batch norm does nothing yet at epoch 0: its running statistics start at 0 and 1.")
     return said

@@ -30,7 +30,7 @@ def figures(results: Results, summary: Summary | None = None) -> tuple[Figure, .
         results, _ = focus(results, summary.sweep)
         summary = summarize(results)
     found = (
-        scores(summary, results.recipe.base.seed),
+        scores(summary, results.seeds),
         along,
         curves(results),
         fits(results),

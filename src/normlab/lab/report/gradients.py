@@ -1,6 +1,6 @@
 """How strong the gradient is in every layer, and how fast the weights move."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 
@@ -10,6 +10,9 @@ from normlab.lab.report.figure import Figure
 from normlab.lab.report.matrices import Quantity, matrix
 
 GRADIENT = Quantity("gradient", "Gradient norm of the weights", lambda line: line["gradient_norm"])
+BIAS = Quantity(
+    "bias", "Gradient norm of the bias in front of a norm", lambda line: _hidden(line.get("bias_gradient_norm", {}))
+)
 UPDATE = Quantity(
     "update",
     "Update-to-weight ratio of the last step of an epoch",
@@ -26,7 +29,18 @@ def gradients(results: Results) -> Figure:
         "of the weights; as a rule of thumb (Karpathy) about 0.001 is healthy, much less hardly learns, much more is "
         "unstable. Values beyond a colour bar, zeros included, take its last colour.",
     ]
-    return stacked(results, "gradients", "Gradients and updates", (GRADIENT, UPDATE), results.variants, caption)
+    quantities: tuple[Quantity, ...] = (GRADIENT, UPDATE)
+    if "model.bias" in results.recipe.axes:
+        quantities = (GRADIENT, BIAS, UPDATE)
+        caption.append(
+            "A bias in front of batch norm is taken away again with the mean, so its gradient is zero but for rounding."
+        )
+    return stacked(results, "gradients", "Gradients and updates", quantities, results.variants, caption)
+
+
+def _hidden(by_layer: Mapping[str, float | None]) -> Mapping[str, float | None]:
+    """All but the output layer, which no norm follows."""
+    return {layer: value for layer, value in by_layer.items() if layer != "output"}
 
 
 def stacked(

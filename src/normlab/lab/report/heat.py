@@ -45,8 +45,9 @@ def heat_panel(column: int, epochs: Sequence[int], width: int, bottom: bool) -> 
             tooltip=_tips(),
         )
     )
-    mean = panel.encode(x=at, y=value("a:Q"))
-    moments = panel.transform_calculate(high="datum.a + datum.b", low="datum.a - datum.b")
+    known = panel.transform_filter("isValid(datum.a) && isValid(datum.b)")  # null would be drawn at 0
+    mean = known.encode(x=at, y=value("a:Q"))
+    moments = known.transform_calculate(high="datum.a + datum.b", low="datum.a - datum.b")
     spread = moments.transform_fold(["high", "low"], ["which", "moment"]).encode(
         x=at, y=value("moment:Q"), detail="which:N"
     )

@@ -17,6 +17,8 @@ DECADES = 8  # a colour bar spans no more: what lies below takes its last colour
 ZERO = -99.0  # stands for the logarithm of zero
 COLUMNS = 4
 MOST_EPOCHS = 120
+MOST_LETTERS = 26
+LABEL = f"length(datum.label) > {MOST_LETTERS} ? '…' + slice(datum.label, {1 - MOST_LETTERS}) : datum.label"
 
 # from a line of `metrics.jsonl` to its number for every layer
 Read = Callable[[Mapping[str, Any]], Mapping[str, float | None]]
@@ -154,7 +156,14 @@ def _draw(
         sort=list(layers),
         title="layer" if first else None,
         scale=alt.Scale(domain=list(layers), paddingInner=0, paddingOuter=0),
-        axis=alt.Axis(labelOverlap=True, ticks=False, domain=False),
+        # the names stand once in a row; of a long one the end is kept, which tells layers apart
+        axis=alt.Axis(
+            labels=first,
+            labelExpr=LABEL,
+            labelOverlap=True,
+            ticks=False,
+            domain=False,
+        ),
     )
     shown = "datum.v == 0" if not quantity.log else f"datum.v == {ZERO:g}"
     number = "format(datum.v, '.1%')" if not quantity.log else "format(pow(10, datum.v), '.3~g')"

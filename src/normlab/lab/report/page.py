@@ -14,7 +14,7 @@ from normlab.lab.report.figures import figures
 from normlab.lab.report.pngs import VEGA_LITE
 from normlab.lab.report.reproduce import reproduce
 from normlab.lab.report.results_table import results_table
-from normlab.lab.report.settings import differing, everything
+from normlab.lab.report.settings import differing, everything, swapped
 from normlab.lab.summary import Summary, summarize, to_json
 from normlab.lab.sweep import focus
 
@@ -41,12 +41,12 @@ def page(results: Results) -> str:
     """The whole report as HTML."""
     summary = summarize(results)
     scores, *drawn = figures(results, summary)
-    sections = [_section(figure.name, figure.title, _figure(figure)) for figure in drawn]
+    sections = [section(figure.name, figure.title, drawn_figure(figure)) for figure in drawn]
     bad = len(troubled(results))
     sections += [
-        _section("settings", "Settings", _settings(results)),
-        _section("failures", f"What went wrong ({bad})" if bad else "What went wrong", failures(results)),
-        _section("reproduce", "How to reproduce", reproduce(results)),
+        section("settings", "Settings", _settings(results)),
+        section("failures", f"What went wrong ({bad})" if bad else "What went wrong", failures(results)),
+        section("reproduce", "How to reproduce", reproduce(results)),
     ]
     links = [*(figure.name for figure in drawn), "settings", "failures", "reproduce"]
     specs = {figure.name: figure.spec for figure in (scores, *drawn) if figure.spec is not None}
@@ -61,7 +61,7 @@ def page(results: Results) -> str:
 <title>{question} · normlab</title>
 <link rel="icon" href="data:,">
 <style>
-{_asset("page.css")}</style>
+{asset("page.css")}</style>
 </head>
 <body>
 <main>
@@ -73,10 +73,10 @@ def page(results: Results) -> str:
 <script type="application/json" id="summary">{html.script_json(to_json(summary, results.folder.name))}</script>
 <script type="application/json" id="specs">{html.script_json(specs)}</script>
 <script>
-{_bundle()}
+{bundle()}
 </script>
 <script>
-{_asset("page.js")}</script>
+{asset("page.js")}</script>
 </body>
 </html>
 """
@@ -98,7 +98,7 @@ def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str
 <div class="results-row">
 <div>{results_table(shown)}
 <p class="caption">{html.text(summary.pairing + note)}</p></div>
-{_figure(scores)}
+{drawn_figure(scores)}
 </div>
 <noscript><p class="notice">The charts need JavaScript; nothing is loaded from a network.
 <code>normlab report FOLDER --png DIR</code> draws the same charts as pictures.</p></noscript>
@@ -106,11 +106,13 @@ def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str
 </header>"""
 
 
-def _section(name: str, title: str, body: str) -> str:
+def section(name: str, title: str, body: str) -> str:
+    """A part of the page with its heading."""
     return f'<section id="{name}">\n<h2>{html.text(title)}</h2>\n{body}\n</section>\n'
 
 
-def _figure(figure: Figure) -> str:
+def drawn_figure(figure: Figure) -> str:
+    """A place for a chart with its words, or the words why there is none."""
     if figure.spec is None:
         return f'<p class="empty">{html.text(" ".join(figure.caption))}</p>'
     words = "".join(f"<p>{html.text(paragraph)}</p>" for paragraph in figure.caption)
@@ -125,16 +127,23 @@ def _figure(figure: Figure) -> str:
 def _settings(results: Results) -> str:
     return (
         f"<h3>What differs</h3>{differing(results)}"
+        f"{_swapped(results)}"
         f"<details><summary>All settings</summary>{everything(results)}</details>"
     )
 
 
-def _asset(name: str) -> str:
+def _swapped(results: Results) -> str:
+    table = swapped(results)
+    return f"<details open><summary>Norms swapped in your network</summary>{table}</details>" if table else ""
+
+
+def asset(name: str) -> str:
+    """A style or script that lies beside this file."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 @functools.cache
-def _bundle() -> str:
+def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script."""
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return script.replace("</script", "<\\/script")

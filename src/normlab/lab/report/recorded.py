@@ -37,13 +37,13 @@ def in_order(layers: Sequence[str]) -> list[str]:
     Example:
         >>> in_order(["output", "10", "2", "input", "2"])
         ['input', '2', '10', 'output']
+        >>> in_order(["stem", "2.norm", "1.norm"])
+        ['stem', '2.norm', '1.norm']
     """
-    places = {"input": -1.0, "output": float("inf")}
-
-    def place(layer: str) -> float:
-        return places.get(layer, float(layer) if layer.isdigit() else 1e9)
-
-    return sorted(dict.fromkeys(layers), key=place)
+    found = list(dict.fromkeys(layers))
+    places = {"input": -1.0, "output": float("inf")} | {layer: float(layer) for layer in found if layer.isdigit()}
+    # names of another sort come as the network has them
+    return sorted(found, key=places.__getitem__) if all(layer in places for layer in found) else found
 
 
 def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:

@@ -9,8 +9,12 @@ from normlab.lab.config import RunConfig
 from normlab.lab.load import Results
 from normlab.lab.recipe import Recipe, planned_runs, with_words
 from normlab.lab.recipes import DEFAULT, RECIPES
+from normlab.lab.recipes.own import own_recipe
 from normlab.lab.report import html
 from normlab.lab.report.recorded import environment
+
+# settings that no word says: the data tell their task, torchrun the number of processes
+FOUND = ("task", "processes")
 
 
 def command(recipe: Recipe) -> str | None:
@@ -20,15 +24,19 @@ def command(recipe: Recipe) -> str | None:
         >>> command(with_words(RECIPES["deep-tanh"], ["seeds=3", "norm=batch,group", "optimizer.lr=0.5"]))
         'normlab compare deep-tanh norm=batch,group optimizer.lr=0.5 seeds=3'
     """
-    name = recipe.name if recipe.name in RECIPES else DEFAULT
-    words = _words(RECIPES[name], recipe)
+    theirs = recipe.name == "own" and recipe.base.model.kind == "own"
+    known = own_recipe(recipe.base.model.factory) if theirs else RECIPES.get(recipe.name, RECIPES[DEFAULT])
+    words = _words(known, recipe)
     try:
-        again = planned_runs(with_words(RECIPES[name], words))
+        again = planned_runs(with_words(known, words))
     except errors.UsageError:
         return None
     if {_identity(run.config) for run in again} != {_identity(run.config) for run in planned_runs(recipe)}:
         return None
-    return " ".join(["normlab", "compare", name, *map(shlex.quote, words)])
+    processes = recipe.base.processes
+    program = ["torchrun", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
+    begin = ["--model", known.base.model.factory] if theirs else [known.name]
+    return " ".join([*program, "normlab", "compare", *map(shlex.quote, [*begin, *words])])
 
 
 def _words(known: Recipe, recipe: Recipe) -> list[str]:
@@ -39,6 +47,8 @@ def _words(known: Recipe, recipe: Recipe) -> list[str]:
         if values != known.axes.get(key)
     ]
     for key in config.keys(RunConfig):
+        if key in FOUND:
+            continue
         value = config.setting(recipe.base, key)
         if key not in recipe.axes and (key in known.axes or value != config.setting(known.base, key)):
             words.append(f"{key}={config.plain(value)}")
@@ -46,7 +56,7 @@ def _words(known: Recipe, recipe: Recipe) -> list[str]:
 
 
 def _identity(run: RunConfig) -> str:
-    return run.model_dump_json()
+    return run.model_dump_json(exclude=set(FOUND))
 
 
 def reproduce(results: Results) -> str:

@@ -10,12 +10,12 @@ NONE = '<span class="none">–</span>'
 
 def results_table(summary: Summary) -> str:
     """Variant, metric with its interval, epochs to the target, time a step, and how the runs ended."""
-    metric, target = summary.metric, summary.recipe.base.target
+    metric, target = summary.metric, summary.target
     arrow = "higher is better" if metric.goal == "max" else "lower is better"
     head = [
         "Variant",
         f"Test {html.text(metric.name)} <small>mean, 95 % interval; {arrow}</small>",
-        f"Epochs to {html.text(metric.text(target))} <small>median</small>",
+        *([f"Epochs to {html.text(target)} <small>median</small>"] if target else []),
         "Time a step <small>median</small>",
         "Runs",
     ]
@@ -24,7 +24,7 @@ def results_table(summary: Summary) -> str:
         [
             f'<span class="swatch" style="background:{style.color(index)}"></span>{html.text(row.name)}',
             _estimate(row, metric, row.name == best and len(summary.variants) > 1),
-            NONE if row.epochs_to_target is None else f"{row.epochs_to_target:g}",
+            *([NONE if row.epochs_to_target is None else f"{row.epochs_to_target:g}"] if target else []),
             duration(row.step_seconds),
             _endings(row),
         ]

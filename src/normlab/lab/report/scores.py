@@ -1,5 +1,7 @@
 """The result at a glance: one dot a seed, the mean and its 95 % interval."""
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from normlab.lab.metric import Metric
@@ -11,11 +13,11 @@ from normlab.lab.summary import Summary
 TITLE = "Results by seed"
 
 
-def scores(summary: Summary, first_seed: int) -> Figure:
+def scores(summary: Summary, seeds: Sequence[int]) -> Figure:
     """Every final value beside the mean of its variant."""
     names = [row.name for row in summary.variants]
     dots = [
-        {"variant": row.name, "value": value, "seed": first_seed + index}
+        {"variant": row.name, "value": value, "seed": seeds[index]}
         for row in summary.variants
         for index, value in enumerate(row.values)
         if value is not None
@@ -57,13 +59,13 @@ def scores(summary: Summary, first_seed: int) -> Figure:
             tooltip=["variant:N", _tip("mean", shown), _tip("low", shown), _tip("high", shown)],
         )
     )
-    seeds = (
+    points = (
         alt.Chart(style.data("dots"))
         .mark_circle(size=42, opacity=1, stroke="#ffffff", strokeWidth=0.8, clip=True)
         .encode(x=x, y=y, color=color, tooltip=["variant:N", "seed:O", _tip("value", shown)])
     )
     width = 300 if max(map(len, names)) <= 16 else 170
-    chart = (interval + mean + seeds).properties(width=width, height=alt.Step(30))
+    chart = (interval + mean + points).properties(width=width, height=alt.Step(30))
     caption = ["Dots: one a seed. Tick: mean. Bar: its 95 % interval."]
     if any(row.low is None for row in summary.variants if row.mean is not None):
         caption.append("One value gives no interval.")

@@ -15,10 +15,25 @@ def differing(results: Results) -> str:
         return "<p>All runs have the same settings, but for the seed.</p>"
     rows = []
     for index, variant in enumerate(results.variants):
-        chosen = results.of(variant)[0].config
+        first = results.of(variant)[0]
+        chosen = first.config
         name = f'<span class="swatch" style="background:{style.color(index)}"></span>{html.text(variant)}'
-        rows.append([name, *[html.text(config.plain(config.setting(chosen, key))) for key in keys]])
-    return html.table(["Variant", *[f"<code>{html.text(key)}</code>" for key in keys]], rows)
+        values = [html.text(config.plain(config.setting(chosen, key))) for key in keys]
+        rows.append([name, *values, f"{first.model['parameters']:,}" if first.model else "–"])
+    head = ["Variant", *[f"<code>{html.text(key)}</code>" for key in keys], "Parameters learned"]
+    return html.table(head, rows)
+
+
+def swapped(results: Results) -> str:
+    """Which norms of the user's network were replaced for each norm, and which were kept; empty of other networks."""
+    found = {run.config.norm: run.model["swapped"] for run in results.runs if run.model.get("swapped")}
+    rows = [
+        [html.text(norm), html.text(each["name"]), html.text(each.get("before") or each["layer"]), html.text(after)]
+        for norm, report in found.items()
+        for each, after in [(one, one["after"]) for one in report["swapped"]]
+        + [(one, f"kept: {one['reason']}") for one in report["kept"]]
+    ]
+    return html.table(["Norm", "Layer", "In your network", "In this comparison"], rows, "swapped") if rows else ""
 
 
 def everything(results: Results) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from normlab.lab.config import Model
 from normlab.lab.load import Place, Results
 from normlab.lab.report.controls import SITES
 from normlab.lab.report.pooled import Pooled, pooled
@@ -50,7 +51,7 @@ def strips(results: Results) -> Strips | None:
         if place.layer in layers
     }
     epochs = shown_epochs(last_epoch(results), max(8, min(61, MOST_ROWS // len(panels))))
-    support = {variant: SUPPORT[results.of(variant)[0].config.model.activation] for variant in results.variants}
+    support = {variant: _range(results.of(variant)[0].config.model) for variant in results.variants}
     ranges = _ranges(results, found, layers, support)
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     sites: dict[tuple[str, str], set[str]] = {}
@@ -134,3 +135,8 @@ def _row(place: Place, values: Pooled, strip: Strip) -> dict[str, Any]:
 
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
+
+
+def _range(model: Model) -> Range:
+    """Where the values of its activations lie; everywhere in a network of the user's, whose activations are unknown."""
+    return EVERYWHERE if model.kind == "own" else SUPPORT.get(model.activation, EVERYWHERE)

@@ -69,6 +69,24 @@ def heading(variant: str, index: int, width: float) -> alt.TitleParams:
     return alt.TitleParams(textwrap.wrap(variant, max(12, int(width / 7.2))), color=color(index))
 
 
+def layer_heading(layer: str, width: float) -> alt.TitleParams:
+    """The name of a layer above its panel; a long dotted name takes several lines, the last three that fit.
+
+    Example:
+        >>> layer_heading("3", 60).text, layer_heading("stage1.unit2.second", 60).text
+        ('layer 3', ['stage1.', 'unit2.', 'second'])
+    """
+    if layer.isdigit():
+        return alt.TitleParams(f"layer {layer}", anchor="middle")
+    most = max(8, int(width / 7.5))
+    lines = [""]
+    for part in layer.replace(".", ". ").split():
+        if lines[-1] and len(lines[-1]) + len(part) > most:
+            lines.append("")
+        lines[-1] += part if len(part) <= most else f"…{part[1 - most :]}"
+    return alt.TitleParams(lines[-3:] if len(lines) > 1 else lines[0], anchor="middle")
+
+
 def data(name: str) -> alt.NamedData:
     """The data set of that name; its rows are given once, to `finished`."""
     return alt.NamedData(name=name)
