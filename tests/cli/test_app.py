@@ -33,7 +33,10 @@ def test_the_version(call: Callable[..., Called]) -> None:
 def test_help_names_every_command(call: Callable[..., Called]) -> None:
     code, out, err = call("--help")
     assert (code, err) == (0, "")
-    assert all(f" {command} " in out for command in ("compare", "recipes", "report", "explain"))
+    assert all(
+        f" {command} " in out
+        for command in ("compare", "claims", "recipes", "report", "reproduce", "ls", "diff", "explain")
+    )
 
 
 def test_recipes_lists_every_recipe_and_every_key(call: Callable[..., Called]) -> None:
@@ -43,7 +46,16 @@ def test_recipes_lists_every_recipe_and_every_key(call: Callable[..., Called]) -
     assert all(name in words for name in RECIPES)
     assert all(key in words for key in keys(RunConfig) if key != "schema_version")
     assert "seeds" in words
-    assert "default; varies norm=none,batch,layer, 5 seeds" in out
+    assert all(recipe.takes in out for recipe in RECIPES.values())
+    assert "deep-tanh is the default" in out
+
+
+def test_one_recipe_is_shown_whole(call: Callable[..., Called]) -> None:
+    code, out, err = call("recipes", "weight-scale")
+    assert (code, err) == (0, "")
+    assert "varies   norm=none,batch,layer init.weight_std=0.0001…1.0 (20 values)" in out
+    assert "--quick  seeds=2 epochs=5" in out
+    assert json.loads(call("recipes", "bias", "--json")[1])[0]["name"] == "bias"
 
 
 def test_recipes_for_machines_are_the_recipes(call: Callable[..., Called]) -> None:
@@ -65,7 +77,16 @@ WRONG = {
     ),
     "recipe after a setting": (
         ["compare", "norm=batch", "bad-init"],
-        "compare: `bad-init` is not of the form key=value.\n  fix: write norm=none,batch.\n",
+        "compare: one recipe comes first, then settings as key=value.\n  got: norm=batch bad-init\n"
+        "  fix: normlab compare bad-init norm=batch\n",
+    ),
+    "last part of a key": (
+        ["compare", "lr=0.1"],
+        "compare: `lr` is not a key.\n  fix: did you mean `optimizer.lr`?\n",
+    ),
+    "key given twice": (
+        ["compare", "norm=batch", "norm=layer"],
+        "compare: `norm` is given twice.\n  fix: write norm=VALUE,VALUE.\n",
     ),
     "several at once": (
         ["compare", "sed=1", "seeds=1,2"],

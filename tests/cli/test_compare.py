@@ -14,7 +14,7 @@ import pytest
 from normlab.cli import main
 from normlab.lab import load, summarize
 from normlab.lab.summary import to_json
-from normlab.lab.train import build_model
+from normlab.lab.train import network
 
 SMALL = ("seeds=1", "epochs=1", "model.depth=1", "model.width=8", "norm=none,batch", "probe=16")
 Called = tuple[int, str, str]
@@ -100,7 +100,7 @@ def test_without_out_the_folder_goes_to_runs(
     call: Callable[..., Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, _ = call("compare", *SMALL, "norm=batch", "--jobs", "1")
+    code, out, _ = call("compare", *SMALL, "--jobs", "1")
     assert code == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert f"records  runs/{folder.name}\n" in out
@@ -112,10 +112,10 @@ def test_ctrl_c_says_how_to_go_on_and_resume_does(
     def build(config: Any, data: Any) -> Any:
         if config.norm == "batch":
             raise KeyboardInterrupt
-        return build_model(config, data)
+        return network(config, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("normlab.lab.train.build_model", build)
+        patch.setattr("normlab.lab.train.network", build)
         code, _, err = call("compare", *SMALL, "--jobs", "1", "--out", str(tmp_path))
     (folder,) = tmp_path.iterdir()
     assert code == 130
@@ -135,9 +135,9 @@ def test_a_failed_run_is_named_and_the_exit_code_is_one(
     def build(config: Any, data: Any) -> Any:
         if config.norm == "batch":
             raise RuntimeError("no such [layer]")
-        return build_model(config, data)
+        return network(config, data)
 
-    monkeypatch.setattr("normlab.lab.train.build_model", build)
+    monkeypatch.setattr("normlab.lab.train.network", build)
     code, out, err = call("compare", *SMALL, "--jobs", "1", "--out", str(tmp_path))
     (folder,) = tmp_path.iterdir()
     assert (code, err) == (1, "")

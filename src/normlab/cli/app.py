@@ -74,7 +74,37 @@ def compare(
         Path | None,
         typer.Option(metavar="FOLDER", help="Finish this comparison instead of starting one.", show_default=False),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Address of a dask scheduler; its workers do the runs.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds after which a run is given up; 0 is never.")
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds, values and epochs: a first look.")] = False,
+    model: Annotated[
+        str,
+        typer.Option(metavar="FILE.py:FUNCTION", help="Returns your network, a torch.nn.Module.", show_default=False),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="Returns your data, x_train, y_train, x_test, y_test, or two torch datasets; or a name.",
+            show_default=False,
+        ),
+    ] = "",
+    loss: Annotated[
+        str, typer.Option(metavar="FILE.py:FUNCTION", help="Your loss of (output, y).", show_default=False)
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(metavar="FILE.py:FUNCTION", help="Your metric of (output, y).", show_default=False)
+    ] = "",
+    goal: Annotated[
+        str, typer.Option(help="Whether more of your metric is better: max or min.", show_default=False)
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Train the same network with each normalization and say which is best, and how sure that is.
@@ -85,22 +115,67 @@ def compare(
 
     * `normlab compare norm=none,batch optimizer.lr=0.05,0.5 seeds=3` makes four variants of three runs.
 
+    * `normlab compare --model my.py:make_model --data my.py:load norm=batch,group,layer seeds=3` compares the norms in
+      a network of yours: the function returns it, built with any norm of PyTorch, and the lab swaps them.
+
     `normlab recipes` lists the recipes and every key.
     """
     from normlab.cli.compare import run_compare
+    from normlab.cli.words import Own as OwnParts
 
-    raise typer.Exit(run_compare(list(words or []), out, jobs, resume, quick, as_json))
+    own = OwnParts(model, data, loss, metric, goal)
+    raise typer.Exit(run_compare(list(words or []), out, jobs, resume, quick, own, as_json, scheduler, timeout))
 
 
 @app.command()
-def recipes(as_json: AsJson = False) -> None:
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one whole.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the recipes, and every key that can be set with its value in the default recipe."""
-    from normlab.cli.recipes import recipes_json, show_recipes
+    from normlab.cli.recipes import recipes_json, show_recipe, show_recipes
 
     if as_json:
-        _print_json(recipes_json())
+        _print_json(recipes_json(name))
+    elif name:
+        show_recipe(name, Console())
     else:
         show_recipes(Console())
+
+
+@app.command()
+def claims(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CLAIM|KEY=VALUE",
+            help="Claims, by default all, and settings for their recipes; an unknown name lists them.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the folder of the claims goes.")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 is one for each core.")] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Finish these claims, or judge them again.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool | None,
+        typer.Option("--quick/--full", help="Small recipes with three seeds (default), or whole.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put claims of the literature to the test: supported, not supported or undecided, by rules written beforehand.
+
+    * `normlab claims` runs every recipe that the claims need, small.
+
+    * `normlab claims bias-is-redundant --full` is one claim on its whole recipe.
+
+    * `normlab claims faster-convergence epochs=30 seeds=5` changes settings of the recipe.
+    """
+    from normlab.cli.claims import run_claims
+
+    raise typer.Exit(run_claims(list(words or []), out, jobs, resume, quick, as_json))
 
 
 @app.command()
@@ -138,6 +213,40 @@ def reproduce(
         _print_json({"identical": found.identical, "text": found.text()})
     else:
         Console().print(found.text(), markup=False, highlight=False)
+    raise typer.Exit(0 if found.identical else 1)
+
+
+@app.command()
+def ls(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where comparisons lie, or one of them.", show_default=True)
+    ] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List the comparisons in a folder and how their runs stand, or the runs of one comparison."""
+    from normlab.cli.ls import ls_json, run_ls
+
+    if as_json:
+        _print_json(ls_json(folder))
+    else:
+        run_ls(folder, Console())
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of one run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say how two runs differ: settings, environment, results; exit code 1 if their numbers do."""
+    from normlab.cli.diff import contrast_json, show_contrast
+    from normlab.lab.contrast import contrast
+
+    found = contrast(first, second)
+    if as_json:
+        _print_json(contrast_json(found))
+    else:
+        show_contrast(found, Console())
     raise typer.Exit(0 if found.identical else 1)
 
 

@@ -11,25 +11,79 @@ from rich.console import Console
 from normlab import __version__, errors, lab
 from normlab.cli.live import progress_display
 from normlab.cli.table import show_summary
+from normlab.cli.words import Own, recipe_of
+from normlab.lab.mend import mend
+from normlab.lab.prepare import prepare, said_of_swaps
 from normlab.lab.summary import to_json
+from normlab.tools.swapped import SwapReport
 
 
-def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, quick: bool, as_json: bool) -> int:
+def run_compare(
+    words: list[str],
+    out: Path,
+    jobs: int,
+    resume: Path | None,
+    quick: bool,
+    own: Own,
+    as_json: bool,
+    scheduler: str | None = None,
+    timeout: float = 0,
+) -> int:
     """Carries out a comparison; returns the exit code: 0, 1 if a run failed, 130 after Ctrl-C."""
-    if resume is not None and (words or quick):
-        got = " ".join([*words, *(["--quick"] if quick else [])])
+    if resume is not None and (words or quick or own != Own()):
+        got = " ".join([*words, *(["--quick"] if quick else []), *own.options()])
         problem = errors.Problem("--resume takes its settings from the folder.", got=got, fix="leave them out.")
         raise errors.UsageError(errors.message("compare", problem))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _together(words, out, resume, quick, own, as_json)
     console = Console(stderr=as_json)
-    folder = resume if resume is not None else lab.create(_recipe(words, quick), out)
-    before = lab.load(folder)
-    _say_what(console, before, folder)
+    folder, swaps = _folder(words, out, resume, quick, own)
     try:
+        before = mend(folder)
+        _say_what(console, before, folder)
+        for line in said_of_swaps(swaps):
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
         with progress_display(console, before) as on_progress:
-            results = lab.resume(folder, jobs or _cores(), on_progress)
+            results = lab.resume(folder, jobs if scheduler else jobs or cores(), on_progress, scheduler, timeout)
     except KeyboardInterrupt:
         _say_how_to_go_on(Console(stderr=True), folder)
         return 130
+    return _end(console, results, folder, as_json)
+
+
+def _together(words: list[str], out: Path, resume: Path | None, quick: bool, own: Own, as_json: bool) -> int:
+    """The same in each of the processes that `torchrun` started; the first one alone writes and speaks."""
+    from normlab.lab.processes import connected
+    from normlab.lab.together import resume_together
+
+    with connected() as processes:
+        if processes.rank:
+            resume_together(Path(processes.told("")), processes, lambda progress: None)
+            return 0
+        console = Console(stderr=as_json)
+        folder, swaps = _folder([*words, f"processes={processes.size}"], out, resume, quick, own)
+        processes.told(str(folder.absolute()))
+        before = lab.load(folder)
+        _say_what(console, before, folder)
+        for line in said_of_swaps(swaps):
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        with progress_display(console, before) as on_progress:
+            results = resume_together(folder, processes, on_progress)
+        return _end(console, results, folder, as_json)
+
+
+def _folder(
+    words: list[str], out: Path, resume: Path | None, quick: bool, own: Own
+) -> tuple[Path, dict[str, SwapReport]]:
+    """The folder of the comparison, new or given, and which norms of the user's network are swapped."""
+    if resume is not None:
+        return resume, {}
+    recipe, swaps = prepare(recipe_of(words, quick, own))
+    return lab.create(recipe, out), swaps
+
+
+def _end(console: Console, results: lab.Results, folder: Path, as_json: bool) -> int:
+    """The table, the report, and where they are; the exit code."""
     summary = lab.summarize(results)
     if as_json:
         sys.stdout.write(json.dumps(to_json(summary, str(folder)), indent=1, allow_nan=False) + "\n")
@@ -48,18 +102,9 @@ def run_compare(words: list[str], out: Path, jobs: int, resume: Path | None, qui
     return 1 if failed else 0
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use, which a container or `taskset` may have made fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _recipe(words: list[str], quick: bool) -> lab.Recipe:
-    from normlab.lab.recipes import DEFAULT
-
-    name = words[0] if words and "=" not in words[0] else DEFAULT
-    settings = words[1:] if words and "=" not in words[0] else words
-    recipe = lab.recipe_named(name)
-    return lab.with_words(recipe, [*(recipe.quick if quick else ()), *settings])
 
 
 def _say_what(console: Console, results: lab.Results, folder: Path) -> None:

@@ -40,24 +40,25 @@ def _mean(values: Sequence[float | None], metric: Metric) -> str:
 
 def _variant_table(summary: Summary) -> Table:
     metric = summary.metric
-    target = f"epochs to {metric.text(summary.recipe.base.target)}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant")
-    for title in (f"test {metric.name}", "95 % interval", target, "time a step", ""):
-        table.add_column(title, justify="right")
+    table.add_column("variant", overflow="fold")
+    reach = [f"epochs to\n{summary.target}"] if summary.target else []
+    for title in (f"test\n{metric.name}", "95 %\ninterval", *reach, "time\na step"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("")
     best = summary.best
     for row in summary.variants:
-        table.add_row(*_cells(row, metric), style="bold" if row.name == best else "")
+        table.add_row(*_cells(row, metric, bool(reach)), style="bold" if row.name == best else "")
     return table
 
 
-def _cells(row: VariantSummary, metric: Metric) -> tuple[str | Text, ...]:
+def _cells(row: VariantSummary, metric: Metric, with_target: bool) -> tuple[str | Text, ...]:
     notes = [f"{row.diverged} diverged"] * bool(row.diverged) + [f"{row.unfinished} unfinished"] * bool(row.unfinished)
     return (
         Text(row.name),
         "–" if row.mean is None else metric.text(row.mean),
         "–" if row.low is None or row.high is None else metric.interval(row.low, row.high),
-        "never" if row.epochs_to_target is None else f"{row.epochs_to_target:g}",
+        *(["never" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"] if with_target else []),
         "–" if row.step_seconds is None else f"{1e3 * row.step_seconds:.2f} ms",
         Text(", ".join(notes), style="yellow"),
     )

@@ -25,7 +25,7 @@ def lenet(sample: tuple[int, ...], outputs: int, norm: NormOf, settings: Model) 
         UsageError: an image is smaller than 4 × 4.
 
     Source:
-        LeCun et al. 1998, with the sizes of seed document S1.
+        LeCun et al. 1998, with the sizes of S1.
     """
     channels, *sides = sample
     if min(sides) < 4:

@@ -20,7 +20,7 @@ def volumes(sample: tuple[int, ...], outputs: int, norm: NormOf, settings: Model
         (N, C, D, H, W) → (N, outputs).
 
     Source:
-        The layer of seed document S1, stacked.
+        The layer of S1, stacked.
     """
     inputs = sample[0]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
