@@ -20,6 +20,7 @@ docs: .venv/installed-dev      ## docs/cli.md, made from the program itself
 
 bench: .venv/installed-dev     ## figures under benchmarks/results/
 	$(BIN)/python -m benchmarks.bench_lab
+	$(BIN)/python -m benchmarks.bench_engine
 
 clean:
 	rm -rf .venv build dist

@@ -13,8 +13,9 @@ import pytest
 from normlab.errors import RecordError
 from normlab.lab import Progress, Recipe, Results, compare, create, load, planned_runs, resume, summarize
 from normlab.lab import compare as compare_function
+from normlab.lab.mend import mend
 from normlab.lab.record import append_lines, write_status
-from normlab.lab.train import build_model
+from normlab.lab.train import network
 
 SmallRecipe = Callable[..., Recipe]
 Recorded = Callable[[Results], Mapping[str, Any]]
@@ -40,6 +41,7 @@ def test_every_planned_run_is_run_and_read_back(finished: Results, small: SmallR
         "status.json",
         "metrics.jsonl",
         "histograms.jsonl",
+        "model.json",
         "weights.safetensors",
     }
 
@@ -143,6 +145,12 @@ def test_a_finished_comparison_is_left_alone(copied: Results) -> None:
     assert len(list(copied.folder.iterdir())) == 5
 
 
+def test_where_all_is_finished_no_worker_is_asked(copied: Results) -> None:
+    """Nobody answers at that address."""
+    again = resume(copied.folder, jobs=2, scheduler="tcp://127.0.0.1:1", timeout=9)
+    assert states(again) == ["done"] * 4
+
+
 def test_a_killed_run_is_unfinished_and_run_again(copied: Results, finished: Results, recorded: Recorded) -> None:
     """A process that is killed leaves `running`, and perhaps half a line."""
     run = copied.runs[2]
@@ -230,11 +238,11 @@ def test_a_run_that_fails_says_why_and_the_others_go_on(
     def build(config: Any, data: Any) -> Any:
         if config.norm == "batch" and config.seed == 0:
             raise RuntimeError("no such layer")
-        return build_model(config, data)
+        return network(config, data)
 
     heard: list[Progress] = []
     with monkeypatch.context() as patch:
-        patch.setattr("normlab.lab.train.build_model", build)
+        patch.setattr("normlab.lab.train.network", build)
         results = compare(small(), tmp_path, on_progress=heard.append)
     assert states(results) == ["done", "failed", "done", "done"]
     failed = results.runs[1]
@@ -276,3 +284,34 @@ def test_a_damaged_run_is_run_again_and_moved_aside(small: SmallRecipe, tmp_path
     assert again.runs[0].value is not None
     assert (damaged / "histograms.jsonl").read_bytes() == whole
     assert (damaged.with_name(f"{damaged.name}.attempt1") / "metrics.jsonl").read_text() == '{"epoch":\n'
+
+
+@pytest.mark.parametrize("text", ["", '{"state": "done"', '{"state": "well"}', "\x00" * 40])
+def test_a_run_with_a_damaged_status_is_run_again_and_moved_aside(
+    text: str, copied: Results, finished: Results, recorded: Recorded
+) -> None:
+    damaged = copied.runs[1].folder
+    (damaged / "status.json").write_text(text)
+    left = bytes_of(damaged)
+    kept = {run.folder: bytes_of(run.folder) for run in copied.runs if run.folder != damaged}
+    with pytest.raises(RecordError):
+        load(copied.folder)
+    assert recorded(resume(copied.folder)) == recorded(finished)
+    assert bytes_of(damaged.with_name(f"{damaged.name}.attempt1")) == left
+    assert {folder: bytes_of(folder) for folder in kept} == kept
+
+
+def test_what_is_damaged_counts_as_planned_before_it_is_run_again(copied: Results) -> None:
+    """The display counts what is left before anything runs."""
+    (copied.runs[0].folder / "status.json").unlink()
+    (copied.runs[2].folder / "histograms.jsonl").write_text("{}\n")
+    assert states(mend(copied.folder)) == ["planned", "done", "planned", "done"]
+    assert states(mend(copied.folder)) == ["planned", "done", "planned", "done"]
+
+
+def test_one_run_cannot_be_resumed(finished: Results) -> None:
+    with pytest.raises(RecordError) as raised:
+        resume(finished.runs[0].folder)
+    assert str(raised.value) == (
+        f"{finished.runs[0].folder}: this is one run; a comparison can be resumed.\n  fix: give its parent folder."
+    )

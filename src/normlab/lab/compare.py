@@ -1,17 +1,17 @@
 """A comparison: every planned run of a recipe in one new folder, in this process or on workers."""
 
 import errno
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from normlab import errors
-from normlab.lab.load import Results, Run, load
+from normlab.lab.children import RunFailed, started
+from normlab.lab.load import Results, load
+from normlab.lab.mend import alone, mend
 from normlab.lab.recipe import PlannedRun, Recipe, planned_runs
-from normlab.lab.record import CONFIG, ENDED, RECIPE, Status, write_status, write_whole
+from normlab.lab.record import CONFIG, ENDED, RECIPE, Status, new_folder, write_status, write_whole
 
 # the disk itself refuses: no other run could be recorded either
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
@@ -27,6 +27,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Outcomes = Generator[tuple[PlannedRun, Exception | None], None, None]
 
 
 def compare(
@@ -34,21 +35,28 @@ def compare(
     out: Path | str = "runs",
     jobs: int = 1,
     on_progress: OnProgress = lambda progress: None,
+    scheduler: str | None = None,
+    timeout: float | None = None,
 ) -> Results:
     """Runs every variant with every seed into a new folder under `out`.
 
     Args:
         recipe: what to run; see `normlab.lab.RECIPES` and `normlab.lab.with_words`.
         out: parent of the new folder, made if missing.
-        jobs: worker processes, one torch thread each; 1 stays in this process. With more, a script must guard its
-            entry with `if __name__ == "__main__":`, because the workers import it.
-        on_progress: called with news of every run, from another thread if there are workers.
+        jobs: runs side by side, each in a process of its own with one torch thread; 1 stays in this process. With
+            `scheduler`, runs under way at a time, and 0 is as many as its workers have threads.
+        on_progress: called with news of every run, from another thread if runs have their own processes.
+        scheduler: address of a dask scheduler whose workers do the runs. They must see `out` at the same path and have
+            the same versions of normlab and torch. Give only one that you trust: dask runs what it is sent.
+        timeout: seconds after which a run is given up, counted from its beginning, and recorded as failed. It then has
+            a process of its own, which is killed. None or 0 is never.
 
     Returns:
         The records, read back. A run that diverged or failed is among them; the others went on.
 
     Raises:
-        RecordError: the records cannot be written; the text says how to go on.
+        RecordError: the records cannot be written, or the scheduler has gone; the text says how to go on.
+        UsageError: no scheduler answers, or its workers cannot do the runs.
 
     Example:
         >>> from normlab.lab import RECIPES, compare, with_words
@@ -57,7 +65,7 @@ def compare(
         >>> results.runs[0].status.state
         'done'
     """
-    return resume(create(recipe, out), jobs, on_progress)
+    return resume(create(recipe, out), jobs, on_progress, scheduler, timeout)
 
 
 def create(recipe: Recipe, out: Path | str = "runs") -> Path:
@@ -70,80 +78,54 @@ def create(recipe: Recipe, out: Path | str = "runs") -> Path:
     Raises:
         RecordError: the folder cannot be made.
     """
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}-{recipe.name}"
-    number = 1
-    while True:
-        folder = Path(out) / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            write_whole(folder / RECIPE, recipe.to_toml())
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            problem = errors.Problem("the folder cannot be made.", got=str(error), fix="choose another with --out.")
-            raise errors.RecordError(errors.message(str(folder), problem)) from None
-        else:
-            return folder
+    return new_folder(Path(out), recipe.name, RECIPE, recipe.to_toml())
 
 
-def resume(folder: Path | str, jobs: int = 1, on_progress: OnProgress = lambda progress: None) -> Results:
+def resume(
+    folder: Path | str,
+    jobs: int = 1,
+    on_progress: OnProgress = lambda progress: None,
+    scheduler: str | None = None,
+    timeout: float | None = None,
+) -> Results:
     """Runs what a comparison has not finished, or what is damaged; other finished and diverged runs are left alone.
 
     Args:
         folder: of a comparison.
         jobs: see `compare`.
         on_progress: see `compare`.
+        scheduler: see `compare`.
+        timeout: see `compare`.
 
     Raises:
-        RecordError: the folder is not a comparison, or the records cannot be written.
+        RecordError: the folder is not a comparison, the records cannot be written, or the scheduler has gone.
+        UsageError: no scheduler answers, or its workers cannot do the runs.
     """
     folder = Path(folder)
-    results = load(folder)
-    if not (folder / RECIPE).exists():
-        problem = errors.Problem("this is one run; a comparison can be resumed.", fix="give its parent folder.")
-        raise errors.RecordError(errors.message(str(folder), problem))
-    ended = {run.folder.name for run in results.runs if run.status.state in ENDED and _is_readable(run)}
+    results = mend(folder)
+    ended = {run.folder.name for run in results.runs if run.status.state in ENDED}
     left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
-    with _alone(folder):
+    if not left:
+        return results
+    if scheduler is None and not timeout and min(jobs, len(left)) < 2:
+        outcomes = _in_this_process(folder, left, on_progress)
+    else:
+        outcomes = _apart(folder, left, jobs, on_progress, scheduler, timeout or None)
+    with alone(folder):
         try:
-            for planned, failure in _outcomes(folder, left, jobs, on_progress):
-                if failure is not None:
-                    _settle_failure(folder, planned, failure, on_progress)
+            # closed before anything is settled: then no run writes any more
+            with closing(outcomes):
+                for planned, failure in outcomes:
+                    if failure is not None:
+                        _settle_failure(folder, planned, failure, on_progress)
         finally:
             _settle_interrupted(folder)
     return load(folder)
 
 
-def _is_readable(run: Run) -> bool:
-    """Whether the records of a run are whole; one that is damaged is run again, and moved aside by that."""
-    try:
-        return bool(run.metrics and run.histograms)
-    except errors.RecordError:
-        return False
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the system lets go of it even after a kill."""
-    with (folder / RECIPE).open("r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            problem = errors.Problem("another process is running this comparison.", fix="wait for it to end.")
-            raise errors.RecordError(errors.message(str(folder), problem)) from None
-        yield
-
-
-def _outcomes(
-    folder: Path, runs: Sequence[PlannedRun], jobs: int, on_progress: OnProgress
-) -> Iterator[tuple[PlannedRun, Exception | None]]:
+def _in_this_process(folder: Path, runs: Sequence[PlannedRun], on_progress: OnProgress) -> Outcomes:
     """Each run as it ends, with what went wrong."""
-    if jobs > 1 and len(runs) > 1:
-        from normlab.lab.workers import on_workers  # dask takes a second to import
-
-        yield from on_workers(folder, runs, min(jobs, len(runs)), on_progress)
-        return
-    from normlab.lab.train import run  # and torch three
+    from normlab.lab.train import run  # torch takes seconds to load
 
     for planned in runs:
 
@@ -158,6 +140,22 @@ def _outcomes(
             yield planned, None
 
 
+def _apart(
+    folder: Path,
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    on_progress: OnProgress,
+    scheduler: str | None,
+    timeout: float | None,
+) -> Outcomes:
+    """The same in other processes."""
+    here = max(1, min(jobs, len(runs)))
+    with started(0 if scheduler else here):
+        from normlab.lab.workers import on_workers  # dask loads while torch loads in the processes just started
+
+        yield from on_workers(folder, runs, jobs if scheduler else here, on_progress, scheduler, timeout)
+
+
 def _settle_failure(folder: Path, planned: PlannedRun, failure: Exception, on_progress: OnProgress) -> None:
     """Notes why a run failed; the others go on, unless the disk takes no more."""
     if isinstance(failure, OSError) and failure.errno in DISK_ERRORS:
@@ -167,7 +165,7 @@ def _settle_failure(folder: Path, planned: PlannedRun, failure: Exception, on_pr
             fix=f"make room, then: normlab compare --resume {folder}",
         )
         raise errors.RecordError(errors.message(str(folder), problem)) from failure
-    reason = f"{type(failure).__name__}: {failure}"
+    reason = str(failure) if isinstance(failure, RunFailed) else f"{type(failure).__name__}: {failure}"
     status = Status("failed", 0, planned.config.epochs, reason)
     place = folder / planned.folder
     place.mkdir(exist_ok=True)

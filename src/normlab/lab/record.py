@@ -14,12 +14,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from normlab import errors
 from normlab.lab.config import RunConfig
 
 State = Literal["planned", "running", "done", "diverged", "failed", "interrupted"]
@@ -48,6 +50,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(part, path)
+
+
+def new_folder(out: Path, stem: str, file: str, content: str) -> Path:
+    """Makes `out/DATE-TIME-stem` with one file in it; a number follows if there is one of that name already.
+
+    Raises:
+        RecordError: the folder cannot be made.
+    """
+    name, number = f"{datetime.now():%Y%m%d-%H%M%S}-{stem}", 1
+    while True:
+        folder = out / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            write_whole(folder / file, content)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            problem = errors.Problem("the folder cannot be made.", got=str(error), fix="choose another with --out.")
+            raise errors.RecordError(errors.message(str(folder), problem)) from None
+        else:
+            return folder
 
 
 def write_status(folder: Path, status: Status) -> None:

@@ -1,102 +1,145 @@
-"""Runs on worker processes of dask.distributed, one torch thread each."""
+"""Runs side by side, handed out by dask to threads here or to the workers of a cluster, and by those to children."""
 
-import itertools
-import logging
-import signal
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
+from uuid import uuid4
 
-import dask
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed import Client, Future, KilledWorker
 
-from normlab.lab.compare import OnProgress, Progress
-from normlab.lab.config import RunConfig
-from normlab.lab.read import read_status
+from normlab import errors
+from normlab.lab.children import RunDied
+from normlab.lab.cluster import CONNECT_SECONDS, foreign, local, undisturbed
+from normlab.lab.compare import OnProgress, Outcomes, Progress
+from normlab.lab.on_worker import ORPHAN_SECONDS, TOKEN, Order, WrongWorker, sent, wait_until, words
 from normlab.lab.recipe import PlannedRun
-from normlab.lab.record import ENDED, STATUS, Status
+from normlab.lab.record import Status, write_whole
 
-TOPIC = "normlab"
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": 0,  # who gets another try is decided in `on_workers`
-    "distributed.worker.memory.terminate": False,  # memory is the user's to spend, not dask's to guard
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-}
+GROWTH_SECONDS = 2.0  # between two looks at the size of the cluster
+LEAVE_SECONDS = 5.0  # that we wait for runs to stop when they are cancelled
 
 
 def on_workers(
-    folder: Path, runs: Sequence[PlannedRun], jobs: int, on_progress: OnProgress
-) -> Iterator[tuple[PlannedRun, Exception | None]]:
-    """Each run as it ends, with what went wrong; `on_progress` is called from a thread of the client."""
+    folder: Path,
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    on_progress: OnProgress,
+    scheduler: str | None = None,
+    timeout: float | None = None,
+) -> Outcomes:
+    """Each run as it ends, with what went wrong.
+
+    Args:
+        folder: of the comparison.
+        runs: what to run.
+        jobs: runs under way at a time; with a scheduler, 0 is as many as its workers have threads.
+        on_progress: called from a thread of dask.
+        scheduler: address of a dask scheduler whose workers do the runs; by default they are done on this machine.
+        timeout: seconds that a run may take; None is no limit.
+
+    Raises:
+        UsageError: no scheduler answers, or a worker has other versions or does not see the folder.
+        RecordError: the scheduler has gone.
+    """
+    order = Order(str(folder.absolute()), timeout, token=uuid4().hex if scheduler else "")
     by_folder = {planned.folder: planned for planned in runs}
+    under_way: set[str] = set()
 
     def hear(event: tuple[float, dict[str, Any]]) -> None:
         news = event[1]
-        on_progress(Progress(by_folder[news["run"]], Status(**news["status"]), news["metric"]))
+        if "status" in news:
+            on_progress(Progress(by_folder[news["run"]], Status(**news["status"]), news["metric"]))
+        elif news["under_way"]:
+            under_way.add(news["run"])
+        else:
+            under_way.discard(news["run"])
 
-    with (
-        dask.config.set(SETTINGS),
-        LocalCluster(
-            n_workers=jobs, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        client.register_plugin(_DeafToCtrlC())
-        client.subscribe_topic(TOPIC, hear)
+    def room() -> int:
+        try:
+            return jobs or max(1, sum(client.nthreads().values()))
+        except OSError:
+            raise _gone(order) from None
+
+    with ExitStack() as stack:
+        if scheduler is None:
+            client = stack.enter_context(local(jobs))
+        else:
+            client = stack.enter_context(foreign(scheduler, folder))
+            token = Path(order.folder, TOKEN)
+            stack.callback(token.unlink, missing_ok=True)
+            write_whole(token, order.token)
+            _wait_for_workers(client, scheduler)
+        client.subscribe_topic(order.topic, hear)
         killed = []
-        for planned, failure in _side_by_side(client, folder, runs, jobs):
-            if isinstance(failure, KilledWorker):
+        for planned, failure in _side_by_side(client, order, runs, room, under_way):
+            if isinstance(failure, RunDied | KilledWorker):
                 killed.append(planned)
             else:
                 yield planned, failure
-        # Dask blames a death on every run that the worker was given. Each gets one more try, alone: the one that
-        # kills its worker can take no other with it.
+        # A run may have died of the memory that those beside it took, so each gets one more try, alone.
         for planned in killed:
-            yield from _side_by_side(client, folder, [planned], 1)
+            yield from _side_by_side(client, order, [planned], lambda: 1, under_way)
 
 
 def _side_by_side(
-    client: Client, folder: Path, runs: Sequence[PlannedRun], jobs: int
-) -> Iterator[tuple[PlannedRun, Exception | None]]:
-    """Never more runs under way than workers."""
-
-    def submit(planned: PlannedRun) -> Any:
-        return client.submit(_work, planned.config, folder / planned.folder, pure=False)
-
-    waiting = iter(runs)
-    futures = {submit(planned): planned for planned in itertools.islice(waiting, jobs)}
-    completed = as_completed(list(futures))
-    for future in completed:
-        planned, failure = futures.pop(future), future.exception()
-        # forgotten at once: a result still wanted is computed again when its worker dies
-        future.release()
-        for following in itertools.islice(waiting, 1):
-            new = submit(following)
-            futures[new] = following
-            completed.add(new)
-        yield planned, failure
-
-
-class _DeafToCtrlC(WorkerPlugin):
-    """The terminal sends Ctrl-C to every process; only the one that shows the progress acts on it."""
-
-    name = "deaf-to-ctrl-c"
-
-    def setup(self, worker: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    client: Client, order: Order, runs: Sequence[PlannedRun], room: Callable[[], int], under_way: set[str]
+) -> Outcomes:
+    waiting = deque(runs)
+    futures: dict[Future[None], PlannedRun] = {}
+    finished: SimpleQueue[Future[None]] = SimpleQueue()
+    try:
+        while waiting or futures:
+            free = room() - len(futures) if waiting else 0
+            for planned in [waiting.popleft() for _ in range(min(free, len(waiting)))]:
+                future = client.submit(sent(), planned.config.to_toml(), planned.folder, asdict(order), pure=False)
+                futures[future] = planned
+                future.add_done_callback(finished.put)
+            try:
+                future = finished.get(timeout=GROWTH_SECONDS)
+            except Empty:
+                continue
+            planned, failure = futures.pop(future), _failure(future, order)
+            future.release()  # forgotten at once: a result still wanted is computed again when its worker dies
+            under_way.discard(planned.folder)
+            yield planned, failure
+    finally:
+        if futures:
+            with undisturbed():
+                client.cancel(list(futures))
+                # where the scheduler has gone its workers stop by themselves, and nobody tells us
+                wait_until(lambda: not under_way, LEAVE_SECONDS if client.status == "running" else ORPHAN_SECONDS)
 
 
-def _work(config: RunConfig, folder: Path) -> None:
-    from normlab.lab.train import run  # torch is loaded on the workers alone
+def _wait_for_workers(client: Client, scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    except TimeoutError:  # a cluster that grows when there is work has none before
+        warnings.warn(f"{scheduler} has no workers yet: start some with `dask worker`.", stacklevel=2)
 
-    if (folder / STATUS).exists() and read_status(folder).state in ENDED:
-        return  # its worker died between the end of the run and the news of it
-    worker = get_worker()
 
-    def report(status: Status, metric: float | None) -> None:
-        worker.log_event(TOPIC, {"run": folder.name, "status": asdict(status), "metric": metric})
+def _failure(future: Future[None], order: Order) -> Exception | None:
+    """What went wrong in a run; what went wrong with its worker is raised."""
+    if future.cancelled():
+        raise _gone(order)
+    failure: Exception | None = future.exception()
+    if isinstance(failure, WrongWorker):
+        raise errors.UsageError(str(failure))
+    if failure is None or not order.token or isinstance(failure, errors.NormlabError | OSError | KilledWorker):
+        return failure
+    problem = errors.Problem(
+        "a worker cannot do our runs.",
+        got=f"{type(failure).__name__}: {failure}",
+        fix=f"install {words(order.versions)} on every worker, then: {order.go_on()}",
+    )
+    raise errors.UsageError(errors.message("--scheduler", problem)) from failure
 
-    run(config, folder, report)
+
+def _gone(order: Order) -> errors.RecordError:
+    fix = f"start it, then: {order.go_on()}"
+    problem = errors.Problem("the scheduler has gone; every finished run is kept.", fix=fix)
+    return errors.RecordError(errors.message("--scheduler", problem))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from normlab import errors
@@ -13,7 +12,7 @@ from normlab.lab.load import Results
 from normlab.lab.prepare import prepare
 from normlab.lab.read import read_config
 from normlab.lab.recipe import Recipe
-from normlab.lab.record import RECIPE, write_whole
+from normlab.lab.record import RECIPE, new_folder
 
 SELECTION = "claims.toml"
 
@@ -40,19 +39,7 @@ def begin(selection: Selection, out: Path | str = "runs") -> Path:
         UsageError: the user's own data or network does not fit.
     """
     needed = {name: prepare(recipe)[0] for name, recipe in recipes(selection).items()}
-    stem, number = f"{datetime.now():%Y%m%d-%H%M%S}-claims", 1
-    while True:
-        folder = Path(out) / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            write_whole(folder / SELECTION, selection.to_toml())
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            problem = errors.Problem("the folder cannot be made.", got=str(error), fix="choose another with --out.")
-            raise errors.RecordError(errors.message(str(folder), problem)) from None
-        else:
-            break
+    folder = new_folder(Path(out), "claims", SELECTION, selection.to_toml())
     for recipe in needed.values():
         create(recipe, folder)
     return folder
