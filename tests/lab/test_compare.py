@@ -86,7 +86,7 @@ def test_a_new_comparison_has_a_new_folder(small: SmallRecipe, tmp_path: Path, m
         def now(cls, tz: object = None) -> "Clock":
             return cls(2026, 1, 2, 3, 4, 5)
 
-    monkeypatch.setitem(compare_function.__globals__, "datetime", Clock)
+    monkeypatch.setattr("normlab.lab.record.datetime", Clock)
     for _ in range(3):
         create(small(), tmp_path / "a" / "b")
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == [
