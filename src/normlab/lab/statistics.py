@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -37,6 +36,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
         return Estimate(mean, None, None, 1)
     if len(set(values)) == 1:  # SciPy's interval of no spread is not a number
         return Estimate(mean, mean, mean, len(values))
+    from scipy import stats  # half a second to load, which every process of a run would take
+
     low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=stats.sem(values))
     return Estimate(mean, float(low), float(high), len(values))
 
