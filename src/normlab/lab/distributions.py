@@ -70,7 +70,9 @@ def _moments(rows: torch.Tensor) -> list[dict[str, Any]]:
 
 
 def _saturated(values: torch.Tensor, ends: tuple[float, float], nonfinite: int) -> float | None:
-    flat = ((values <= ends[0]) | (values >= ends[1])) & values.isfinite()
+    flat = (values <= ends[0]) | (values >= ends[1])
+    if nonfinite:
+        flat &= values.isfinite()
     return _share(flat.numpy(), values.numel() - nonfinite)
 
 

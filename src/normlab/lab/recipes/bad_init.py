@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="bad-init",
     question="Can batch norm fit a parabola from a bad start?",
     source="S4",
-    takes="30 s",
+    takes="15 s",
     quick=("seeds=2",),
     seeds=5,
     base=RunConfig(

@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="deep-tanh",
     question="Does normalization rescue a tanh network that starts badly?",
     source="S4; Ioffe & Szegedy 2015",
-    takes="30 s",
+    takes="20 s",
     quick=("seeds=2", "epochs=5"),
     seeds=5,
     base=RunConfig(

@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="lenet",
     question="Which norm suits a LeNet?",
     source="S1, S3; LeCun et al. 1998",
-    takes="3 min",
+    takes="30 s",
     quick=("seeds=2", "epochs=2"),
     seeds=5,
     base=RunConfig(

@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="resnet",
     question="Which norm suits a ResNet-20?",
     source="S3; He et al. 2015",
-    takes="10 min",
+    takes="1 min",
     quick=("seeds=2", "epochs=1", "norm=none,batch,group"),
     seeds=5,
     base=RunConfig(

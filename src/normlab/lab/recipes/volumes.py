@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="volumes",
     question="What if the statistics of batch norm are never updated?",
     source="S1",
-    takes="3 min",
+    takes="2 min",
     quick=("seeds=2", "epochs=8", "optimizer.lr_decay=0.6"),
     seeds=5,
     base=RunConfig(
