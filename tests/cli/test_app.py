@@ -5,25 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Called
 
 from normlab import __version__
-from normlab.cli import main
 from normlab.lab import RECIPES
 from normlab.lab.config import RunConfig, keys
 
-Called = tuple[int, str, str]
-
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
-    def call(*words: str) -> Called:
-        monkeypatch.setattr("sys.argv", ["normlab", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
+def call(program: Callable[..., Called]) -> Callable[..., Called]:
+    return program
 
 
 def test_the_version(call: Callable[..., Called]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.conftest import Called
 
-from normlab.cli import main
 from normlab.cli.claims import show_claims
 from normlab.lab import load
 from normlab.lab.claims import CLAIMS
@@ -19,12 +19,11 @@ from normlab.lab.network import network
 from normlab.lab.statistics import Estimate
 
 TINY = ("bias-is-redundant", "epochs=1", "seeds=2", "norm=batch", "model.depth=1", "model.width=16", "probe=16")
-Called = tuple[int, str, str]
 FILES = ["claims.html", "claims.json", "claims.md"]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+def call(program: Callable[..., Called], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     """Calls the program in this process; the reports of the comparisons are not drawn, they have tests of their own."""
 
     def write(results: Any, path: Path) -> Path:
@@ -33,14 +32,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("normlab.lab.report.write_report", write)
 
-    def call(*words: str) -> Called:
-        monkeypatch.setattr("sys.argv", ["normlab", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
+    return program
 
 
 def interrupted(config: Any, data: Any) -> Any:

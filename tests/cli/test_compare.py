@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Called
 
-from normlab.cli import main
 from normlab.lab import load, summarize
 from normlab.lab.summary import to_json
 from normlab.lab.train import network
 
 SMALL = ("seeds=1", "epochs=1", "model.depth=1", "model.width=8", "norm=none,batch", "probe=16")
-Called = tuple[int, str, str]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+def call(program: Callable[..., Called], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     """Calls the program in this process, without the drawing."""
 
     def write(results: Any, path: Path) -> Path:
@@ -38,14 +37,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     else:
         monkeypatch.setattr("normlab.lab.report.write_pngs", write_pngs)
 
-    def call(*words: str) -> Called:
-        monkeypatch.setattr("sys.argv", ["normlab", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
+    return program
 
 
 @pytest.fixture(scope="module")

@@ -3,28 +3,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Called
 
-from normlab.cli import main
 from normlab.errors import RecordError
 from normlab.lab import Recipe, Results, create
 from normlab.lab.contrast import contrast
 from normlab.lab.listing import listed
 
-Called = tuple[int, str, str]
-
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
+def call(program: Callable[..., Called], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Called]:
     monkeypatch.setenv("COLUMNS", "120")
 
-    def call(*words: str) -> Called:
-        monkeypatch.setattr("sys.argv", ["normlab", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return call
+    return program
 
 
 def test_comparisons_are_listed_with_how_their_runs_stand(copied: Results, small: Callable[..., Recipe]) -> None:
