@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="batch-size",
     question="How small may a batch be?",
     source="S0; Wu & He 2018",
-    takes="3 min",
+    takes="2 min",
     quick=("seeds=2", "epochs=3", "batch=5,10,50,200"),
     seeds=5,
     base=RunConfig(

@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="bias",
     question="Is the bias in front of a norm redundant?",
     source="S2; Ioffe & Szegedy 2015",
-    takes="30 s",
+    takes="20 s",
     quick=("seeds=2", "epochs=4"),
     seeds=5,
     base=RunConfig(

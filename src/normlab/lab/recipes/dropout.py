@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="dropout",
     question="Does dropout close the train–test gap, also with batch norm?",
     source="S0; Ioffe & Szegedy 2015",
-    takes="30 s",
+    takes="20 s",
     quick=("seeds=2", "epochs=10"),
     seeds=5,
     base=RunConfig(

@@ -9,7 +9,7 @@ RECIPE = Recipe(
     name="learning-rate",
     question="How large may the learning rate be?",
     source="S1, S4; Ioffe & Szegedy 2015",
-    takes="1 min",
+    takes="35 s",
     quick=("seeds=2", "epochs=5", "optimizer.lr=0.001,0.01,0.1,1,10"),
     seeds=5,
     base=RunConfig(

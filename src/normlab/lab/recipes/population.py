@@ -7,7 +7,7 @@ RECIPE = Recipe(
     name="population",
     question="Which statistics should batch norm evaluate with?",
     source="S2; Ioffe & Szegedy 2015",
-    takes="40 s",
+    takes="25 s",
     quick=("seeds=2", "epochs=4"),
     seeds=5,
     base=RunConfig(

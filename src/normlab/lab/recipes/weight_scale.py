@@ -9,7 +9,7 @@ RECIPE = Recipe(
     name="weight-scale",
     question="From how many weight scales does the network still train?",
     source="S0",
-    takes="3 min",
+    takes="90 s",
     quick=("seeds=2", "epochs=5", "init.weight_std=0.0001,0.001,0.01,0.03,0.1,0.3,1"),
     seeds=5,
     base=RunConfig(
