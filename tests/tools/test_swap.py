@@ -221,7 +221,7 @@ def test_one_group_is_layer_norm() -> None:
         (nn.InstanceNorm2d(8), set()),
         (nn.RMSNorm((8, 3, 3)), {"weight", "bias"}),  # rms norm never has a bias; the others do unless it is left out
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),  # a set has no order
 )
 def test_weight_and_bias_are_there_if_they_were(old: nn.Module, names: set[str], to: str) -> None:
     model = nn.Sequential(old, nn.Flatten(), nn.Linear(72, 2))
