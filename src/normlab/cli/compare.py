@@ -40,9 +40,7 @@ def run_compare(
     folder, swaps = _folder(words, out, resume, quick, own)
     try:
         before = mend(folder)
-        _say_what(console, before, folder)
-        for line in said_of_swaps(swaps):
-            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        _say_what(console, before, swaps)
         with progress_display(console, before) as on_progress:
             results = lab.resume(folder, jobs if scheduler else jobs or cores(), on_progress, scheduler, timeout)
     except KeyboardInterrupt:
@@ -64,9 +62,7 @@ def _together(words: list[str], out: Path, resume: Path | None, quick: bool, own
         folder, swaps = _folder([*words, f"processes={processes.size}"], out, resume, quick, own)
         processes.told(str(folder.absolute()))
         before = lab.load(folder)
-        _say_what(console, before, folder)
-        for line in said_of_swaps(swaps):
-            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        _say_what(console, before, swaps)
         with progress_display(console, before) as on_progress:
             results = resume_together(folder, processes, on_progress)
         return _end(console, results, folder, as_json)
@@ -107,7 +103,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _say_what(console: Console, results: lab.Results, folder: Path) -> None:
+def _say_what(console: Console, results: lab.Results, swaps: dict[str, SwapReport]) -> None:
     recipe = results.recipe
     console.print(
         f"normlab {__version__} · torch {metadata.version('torch')} · {recipe.name}",
@@ -123,6 +119,8 @@ def _say_what(console: Console, results: lab.Results, folder: Path) -> None:
         markup=False,
         highlight=False,
     )
+    for line in said_of_swaps(swaps):
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_how_to_go_on(console: Console, folder: Path) -> None:

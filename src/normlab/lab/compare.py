@@ -103,8 +103,7 @@ def resume(
     """
     folder = Path(folder)
     results = mend(folder)
-    ended = {run.folder.name for run in results.runs if run.status.state in ENDED}
-    left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
+    left = unfinished(results)
     if not left:
         return results
     if scheduler is None and not timeout and min(jobs, len(left)) < 2:
@@ -123,17 +122,24 @@ def resume(
     return load(folder)
 
 
+def unfinished(results: Results) -> list[PlannedRun]:
+    """What has yet to be run: all but the runs that are done or diverged."""
+    ended = {run.folder.name for run in results.runs if run.status.state in ENDED}
+    return [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
+
+
+def news_of(planned: PlannedRun, on_progress: OnProgress) -> Callable[[Status, float | None], None]:
+    """What a run calls after each epoch, so that `on_progress` hears which run it was."""
+    return lambda status, metric: on_progress(Progress(planned, status, metric))
+
+
 def _in_this_process(folder: Path, runs: Sequence[PlannedRun], on_progress: OnProgress) -> Outcomes:
     """Each run as it ends, with what went wrong."""
     from normlab.lab.train import run  # torch takes seconds to load
 
     for planned in runs:
-
-        def report(status: Status, metric: float | None, planned: PlannedRun = planned) -> None:
-            on_progress(Progress(planned, status, metric))
-
         try:
-            run(planned.config, folder / planned.folder, report)
+            run(planned.config, folder / planned.folder, news_of(planned, on_progress))
         except Exception as error:
             yield planned, error
         else:

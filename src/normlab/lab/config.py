@@ -159,6 +159,11 @@ class RunConfig(Frozen):
             check(self)
         return self
 
+    @property
+    def running_momentum(self) -> float:
+        """Of the running statistics while training; `average` and `pooled` replace them before each evaluation."""
+        return 0.1 if isinstance(self.norm_momentum, str) else self.norm_momentum
+
     def digest(self) -> str:
         """Eight hex digits that name this config: equal configs, equal digests.
 

@@ -9,7 +9,7 @@ from normlab import errors
 from normlab.lab.load import Results, Run, load
 from normlab.lab.read import read_config, read_status
 from normlab.lab.recipe import PlannedRun, Recipe, planned_runs
-from normlab.lab.record import ENDED, METRICS, RECIPE, STATUS
+from normlab.lab.record import ENDED, METRICS, RECIPE, STATUS, set_aside
 
 
 def mend(folder: Path | str) -> Results:
@@ -30,7 +30,7 @@ def mend(folder: Path | str) -> Results:
         for planned in planned_runs(read_config(folder / RECIPE, Recipe)):
             place = folder / planned.folder
             if ((place / STATUS).exists() or (place / METRICS).exists()) and not _is_readable(place, planned):
-                _set_aside(place)
+                set_aside(place)
         return load(folder)
 
 
@@ -56,10 +56,3 @@ def _is_readable(place: Path, planned: PlannedRun) -> bool:
         return run.status.state not in ENDED or bool(run.metrics and run.histograms)
     except errors.RecordError:
         return False
-
-
-def _set_aside(place: Path) -> None:
-    attempt = 1
-    while (aside := place.with_name(f"{place.name}.attempt{attempt}")).exists():
-        attempt += 1
-    place.rename(aside)

@@ -29,9 +29,7 @@ def norm_layer(config: RunConfig, channels: int, spatial: int = 0) -> nn.Module 
     """
     if config.norm == "none":
         return None
-    # average and pooled replace the running statistics before each evaluation, so that their momentum has no effect
-    momentum = How.momentum if isinstance(config.norm_momentum, str) else config.norm_momentum
-    where, how = Where(channels, spatial), How(config.norm_eps, momentum, config.norm_groups)
+    where, how = Where(channels, spatial), How(config.norm_eps, config.running_momentum, config.norm_groups)
     reason = misfit(config.norm, where, how)
     if reason:
         problem = errors.Problem(f"norm={config.norm} cannot stand there.", got=reason, fix="choose another norm.")

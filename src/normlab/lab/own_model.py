@@ -12,7 +12,6 @@ from normlab.lab.own import called, own_function, raised, seeded
 from normlab.lab.streams import stream_seed
 from normlab.lab.tensors import tensor
 from normlab.tools.kinds import kind_of
-from normlab.tools.norms import How
 from normlab.tools.swap import swap_, wrapper_in
 from normlab.tools.swapped import SwapReport
 
@@ -40,10 +39,14 @@ def own_model(config: RunConfig, data: Dataset) -> tuple[nn.Module, SwapReport]:
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False  # in eval mode; what is recorded must have a shape
-    momentum = config.norm_momentum if isinstance(config.norm_momentum, float) else How.momentum
     try:
         report = swap_(
-            model, config.norm, example=example, eps=config.norm_eps, momentum=momentum, groups=config.norm_groups
+            model,
+            config.norm,
+            example=example,
+            eps=config.norm_eps,
+            momentum=config.running_momentum,
+            groups=config.norm_groups,
         )
     except Exception as error:
         raise not_taken(name, "the network does not take the data", error, example) from error

@@ -77,6 +77,14 @@ def write_status(folder: Path, status: Status) -> None:
     write_whole(folder / STATUS, json.dumps(asdict(status), indent=1) + "\n")
 
 
+def set_aside(folder: Path) -> None:
+    """Moves the folder of a run to a name that is free: what an earlier attempt left is never deleted."""
+    attempt = 1
+    while (aside := folder.with_name(f"{folder.name}.attempt{attempt}")).exists():
+        attempt += 1
+    folder.rename(aside)
+
+
 def begin(folder: Path, config: RunConfig, environment: Mapping[str, Any]) -> None:
     """Makes the folder of a run. What an earlier attempt left there is moved aside, never deleted.
 
@@ -84,10 +92,7 @@ def begin(folder: Path, config: RunConfig, environment: Mapping[str, Any]) -> No
         OSError: the disk refuses.
     """
     if folder.exists():
-        attempt = 1
-        while (aside := folder.with_name(f"{folder.name}.attempt{attempt}")).exists():
-            attempt += 1
-        folder.rename(aside)
+        set_aside(folder)
     folder.mkdir(parents=True)
     write_status(folder, Status("running", 0, config.epochs))
     write_whole(folder / CONFIG, config.to_toml())

@@ -132,7 +132,7 @@ def reference_layers(model: nn.Module, config: RunConfig) -> Iterator[Layer]:
                         _channels(module.norm),
                         groups=config.norm_groups,
                         eps=config.norm_eps,
-                        momentum=0.1 if isinstance(config.norm_momentum, str) else config.norm_momentum,
+                        momentum=config.running_momentum,
                     )
                 if module.activation is not None:
                     yield reference.activation_layer(f"{name}.activation", config.model.activation)

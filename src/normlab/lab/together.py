@@ -3,12 +3,10 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from normlab.lab.compare import OnProgress, Progress
+from normlab.lab.compare import OnProgress, news_of, unfinished
 from normlab.lab.load import Results, load
 from normlab.lab.mend import alone, mend
 from normlab.lab.processes import Processes
-from normlab.lab.recipe import PlannedRun, planned_runs
-from normlab.lab.record import ENDED, Status
 from normlab.lab.train import run
 
 
@@ -28,13 +26,8 @@ def resume_together(folder: Path, processes: Processes, on_progress: OnProgress)
     processes.wait()
     with alone(folder) if first else nullcontext():
         results = load(folder)
-        ended = {each.folder.name for each in results.runs if each.status.state in ENDED}
-        left = [planned for planned in planned_runs(results.recipe) if planned.folder not in ended]
+        left = unfinished(results)
         processes.wait()  # nobody begins before all have read what there is to do
         for planned in left:
-
-            def report(status: Status, metric: float | None, planned: PlannedRun = planned) -> None:
-                on_progress(Progress(planned, status, metric))
-
-            run(planned.config, folder / planned.folder, report)
+            run(planned.config, folder / planned.folder, news_of(planned, on_progress))
     return load(folder) if first else results

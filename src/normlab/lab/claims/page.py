@@ -5,7 +5,7 @@ from normlab.lab.claims.forest import forest
 from normlab.lab.claims.inquiry import Inquiry
 from normlab.lab.claims.judge import Judgement
 from normlab.lab.report import html
-from normlab.lab.report.page import POLICY, asset, bundle, drawn_figure, section
+from normlab.lab.report.frame import drawn_figure, section, whole_page
 
 REPORT = "report.html"  # in the folder of each comparison
 LOOK = """
@@ -29,40 +29,16 @@ def page(inquiry: Inquiry) -> str:
         section("each", "Each claim", "".join(_claim(inquiry, found) for found in inquiry.judgements)),
         section("reproduce", "How to reproduce", _reproduce(inquiry)),
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="normlab">
-<title>Claims · normlab</title>
-<link rel="icon" href="data:,">
-<style>
-{asset("page.css")}{LOOK}</style>
-</head>
-<body>
-<main>
-<header>
+    header = f"""<header>
 <p class="eyebrow">{command} · {html.text(inquiry.selection.begun)}</p>
 <h1>Which claims of the literature hold here?</h1>
 <p class="verdict">{words.counted(inquiry)}.</p>
 {_table(inquiry)}
 <p class="caption">{html.text(words.HOW)}</p>
 <noscript><p class="notice">The chart needs JavaScript; nothing is loaded from a network.</p></noscript>
-</header>
-{"".join(sections)}
-</main>
-<footer>Drawn by normlab from the records of {len(inquiry.comparisons)} comparisons.</footer>
-<script type="application/json" id="specs">{html.script_json(specs)}</script>
-<script>
-{bundle()}
-</script>
-<script>
-{asset("page.js")}</script>
-</body>
-</html>
-"""
+</header>"""
+    footer = f"Drawn by normlab from the records of {len(inquiry.comparisons)} comparisons."
+    return whole_page("Claims", header, sections, footer, {"specs": specs}, LOOK)
 
 
 def _table(inquiry: Inquiry) -> str:

@@ -1,28 +1,19 @@
 """The page: one file that opens from disk with the network off."""
 
-import functools
 from collections.abc import Sequence
-from pathlib import Path
-
-import vl_convert
 
 from normlab.lab.load import Results
 from normlab.lab.report import html
 from normlab.lab.report.failures import failures, notice, troubled
 from normlab.lab.report.figure import Figure
 from normlab.lab.report.figures import figures
-from normlab.lab.report.pngs import VEGA_LITE
+from normlab.lab.report.frame import drawn_figure, section, whole_page
 from normlab.lab.report.reproduce import reproduce
 from normlab.lab.report.results_table import results_table
 from normlab.lab.report.settings import differing, everything, swapped
 from normlab.lab.summary import Summary, summarize, to_json
 from normlab.lab.sweep import focus
 
-# scripts and styles of the page itself and nothing else: the browser refuses every request
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
-)
 SHORT = {
     "sweep": "Sweep",
     "curves": "Curves",
@@ -50,36 +41,12 @@ def page(results: Results) -> str:
     ]
     links = [*(figure.name for figure in drawn), "settings", "failures", "reproduce"]
     specs = {figure.name: figure.spec for figure in (scores, *drawn) if figure.spec is not None}
-    question = html.text(results.recipe.question)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="normlab">
-<title>{question} · normlab</title>
-<link rel="icon" href="data:,">
-<style>
-{asset("page.css")}</style>
-</head>
-<body>
-<main>
-{_top(results, summary, scores, links)}
-{"".join(sections)}
-</main>
-<footer>Drawn by normlab from the records of {len(results.runs)} runs. Source of the comparison:
-{html.text(results.recipe.source)}.</footer>
-<script type="application/json" id="summary">{html.script_json(to_json(summary, results.folder.name))}</script>
-<script type="application/json" id="specs">{html.script_json(specs)}</script>
-<script>
-{bundle()}
-</script>
-<script>
-{asset("page.js")}</script>
-</body>
-</html>
-"""
+    footer = (
+        f"Drawn by normlab from the records of {len(results.runs)} runs. Source of the comparison:\n"
+        f"{html.text(results.recipe.source)}."
+    )
+    data = {"summary": to_json(summary, results.folder.name), "specs": specs}
+    return whole_page(results.recipe.question, _top(results, summary, scores, links), sections, footer, data)
 
 
 def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str]) -> str:
@@ -106,24 +73,6 @@ def _top(results: Results, summary: Summary, scores: Figure, links: Sequence[str
 </header>"""
 
 
-def section(name: str, title: str, body: str) -> str:
-    """A part of the page with its heading."""
-    return f'<section id="{name}">\n<h2>{html.text(title)}</h2>\n{body}\n</section>\n'
-
-
-def drawn_figure(figure: Figure) -> str:
-    """A place for a chart with its words, or the words why there is none."""
-    if figure.spec is None:
-        return f'<p class="empty">{html.text(" ".join(figure.caption))}</p>'
-    words = "".join(f"<p>{html.text(paragraph)}</p>" for paragraph in figure.caption)
-    return (
-        f'<figure id="figure-{figure.name}">'
-        f'<div class="controls" id="controls-{figure.name}"></div>'
-        f'<div class="chart" id="chart-{figure.name}" role="img" aria-label="{html.text(figure.title)}"></div>'
-        f'<figcaption class="caption">{words}</figcaption></figure>'
-    )
-
-
 def _settings(results: Results) -> str:
     return (
         f"<h3>What differs</h3>{differing(results)}"
@@ -135,15 +84,3 @@ def _settings(results: Results) -> str:
 def _swapped(results: Results) -> str:
     table = swapped(results)
     return f"<details open><summary>Norms swapped in your network</summary>{table}</details>" if table else ""
-
-
-def asset(name: str) -> str:
-    """A style or script that lies beside this file."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-@functools.cache
-def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script."""
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
-    return script.replace("</script", "<\\/script")
