@@ -1,0 +1,78 @@
+"""Layers of PyTorch that become ours where they stand, by their class alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from normlab.layers.combined import combined
+from normlab.layers.explicit import Explicit
+from normlab.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+
+OURS: dict[type[nn.Module], type[Explicit]] = {
+    nn.BatchNorm1d: BatchNorm1d,
+    nn.BatchNorm2d: BatchNorm2d,
+    nn.BatchNorm3d: BatchNorm3d,
+    nn.InstanceNorm1d: InstanceNorm1d,
+    nn.InstanceNorm2d: InstanceNorm2d,
+    nn.InstanceNorm3d: InstanceNorm3d,
+}
+
+
+def adopted_class(layer: nn.Module) -> type[nn.Module] | str:
+    """The class that makes a layer explicit, or the reason why there is none.
+
+    A subclass keeps its own forward: the one it inherits, which it calls, becomes ours.
+
+    Example:
+        >>> adopted_class(nn.BatchNorm2d(3)).__module__
+        'normlab.layers.batch_norm'
+        >>> adopted_class(nn.GroupNorm(1, 3))
+        'GroupNorm keeps no running statistics'
+    """
+    if isinstance(layer, Explicit):
+        return type(layer)
+    stock = next((each for each in OURS if isinstance(layer, each)), None)
+    if stock is None:
+        return f"{type(layer).__name__} keeps no running statistics" if _has_none(layer) else _unknown(layer)
+    if type(layer) is stock:
+        return OURS[stock]
+    own = type(layer).forward
+    if own is not stock.forward and "__class__" not in own.__code__.co_freevars:  # no super() in it
+        return _unknown(layer)
+    return combined(type(layer).__name__, type(layer), OURS[stock])
+
+
+def adopt(layer: nn.Module) -> None:
+    """Makes a layer explicit where it stands; `adopted_class` must have a class for it."""
+    its_class = adopted_class(layer)
+    if isinstance(its_class, type) and not isinstance(layer, Explicit):
+        layer.__class__ = its_class
+        layer.count_skipped()  # type: ignore[operator]
+
+
+@contextmanager
+def adopted(model: nn.Module) -> Iterator[list[Explicit]]:
+    """The layers of a model with running statistics, those of PyTorch among them being ours for a while."""
+    before: list[tuple[nn.Module, type]] = []
+    try:
+        for layer in model.modules():
+            if not isinstance(layer, Explicit) and isinstance(adopted_class(layer), type):
+                before.append((layer, type(layer)))
+                adopt(layer)
+        yield [each for each in model.modules() if isinstance(each, Explicit)]
+    finally:
+        for layer, its_class in before:
+            layer.__class__ = its_class
+            layer._buffers.pop("skipped_non_finite", None)
+            layer._non_persistent_buffers_set.discard("skipped_non_finite")
+            layer.__dict__.pop("skipped_recomputed", None)
+
+
+def _has_none(layer: nn.Module) -> bool:
+    return getattr(layer, "running_mean", None) is None
+
+
+def _unknown(layer: nn.Module) -> str:
+    return f"{type(layer).__name__} has a forward of its own that does not call the one it inherits"

@@ -1,0 +1,86 @@
+"""Batch norm with explicit statistics."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from normlab.layers.explicit import Explicit
+
+
+class BatchNormOptions(Explicit):
+    """The arguments of PyTorch's layer, then ours."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.set_options(**options)
+        self.count_skipped()
+
+
+class BatchNorm1d(BatchNormOptions, nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` with explicit statistics.
+
+    Shape:
+        (N, C) or (N, C, L), or the channels on another `axis`; with a mask broadcastable to (N, L). → the same.
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+        momentum: weight of the new batch in the running statistics; None for their plain average.
+        affine: whether there are `weight` and `bias`.
+        track_running_stats: whether there are running statistics.
+        device: where the parameters lie.
+        dtype: of the parameters; `half()` later on leaves the running statistics in float32.
+        bias: whether there is a `bias` beside the `weight`.
+        normalize_with: `batch`, `running`, or by `mode`: batch in training and running in evaluation.
+        commit_when: whether a forward moves the running statistics: `always`, `never`, or by `mode`: in training.
+        rule: `ema`; `debiased`, without the weight of the start value; or `cumulative`, the average over batches.
+        axis: where the channels stand.
+
+    Differs from torch:
+        Statistics that are not finite are not committed, nor are those of a forward that activation checkpointing
+        repeats; both are counted. With its defaults everything else is as in PyTorch.
+
+    Source:
+        Ioffe & Szegedy (2015), algorithms 1 and 2.
+
+    Example:
+        >>> layer = BatchNorm1d(2, rule="debiased", axis=-1)
+        >>> y = layer(torch.tensor([[[1.0, 2.0], [3.0, 2.0]]]))  # (N, L, C)
+        >>> layer.running_mean, layer.running_var
+        (tensor([2., 2.]), tensor([2., 0.]))
+    """
+
+
+class BatchNorm2d(BatchNormOptions, nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` with explicit statistics; the arguments are those of `BatchNorm1d`.
+
+    Shape:
+        (N, C, H, W) → the same.
+
+    Example:
+        >>> layer = BatchNorm2d(3)
+        >>> y = layer(torch.full((1, 3, 2, 2), torch.inf))
+        >>> layer.running_var, int(layer.skipped_non_finite)
+        (tensor([1., 1., 1.]), 1)
+    """
+
+
+class BatchNorm3d(BatchNormOptions, nn.BatchNorm3d):
+    """`torch.nn.BatchNorm3d` with explicit statistics; the arguments are those of `BatchNorm1d`.
+
+    Shape:
+        (N, C, D, H, W) → the same.
+    """

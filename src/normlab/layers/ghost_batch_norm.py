@@ -1,0 +1,94 @@
+"""Ghost batch norm: a large batch normalized in small parts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from normlab import errors
+from normlab.layers.batch_norm import BatchNormOptions
+from normlab.ops.batch_norm import batch_norm
+from normlab.ops.moments import Moments
+
+
+class _Ghost(BatchNormOptions):
+    """Each part is normalized by its own statistics, and is a commit of its own, in order."""
+
+    def __init__(self, num_features: int, virtual_batch: int, **arguments: Any) -> None:
+        if virtual_batch < 1:
+            problem = errors.Problem("`virtual_batch` must be at least 1.", got=str(virtual_batch))
+            errors.invalid_input(type(self).__name__, [problem])
+        super().__init__(num_features, **arguments)
+        self.virtual_batch = virtual_batch
+
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+        self._check_values(x)
+        sizes = _parts(len(x), self.virtual_batch, x.numel() // max(x.shape[self.axis] * len(x), 1))
+        masks: list[Tensor | None] = [None] * len(sizes)
+        if mask is not None:
+            at = self.axis % x.ndim
+            masks = list(mask.expand([size for axis, size in enumerate(x.shape) if axis != at]).split(sizes))
+        parts = [
+            batch_norm(part, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=of_part)
+            for part, of_part in zip(x.split(sizes), masks, strict=True)
+        ]
+        return torch.cat([y for y, _ in parts]), [moments for _, moments in parts]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, virtual_batch={self.virtual_batch}"
+
+
+def _parts(samples: int, virtual_batch: int, positions: int) -> list[int]:
+    """Sizes of the parts; what is left over is a part if it has two values a channel, and else joins the last.
+
+    Example:
+        >>> _parts(9, 4, positions=1), _parts(10, 4, positions=1), _parts(9, 4, positions=6), _parts(3, 4, 1)
+        ([4, 5], [4, 4, 2], [4, 4, 1], [3])
+    """
+    whole, left = divmod(samples, virtual_batch)
+    sizes = [virtual_batch] * whole
+    if left * positions > 1 or not sizes:
+        return [*sizes, left]
+    return [*sizes[:-1], sizes[-1] + left]
+
+
+class GhostBatchNorm1d(_Ghost, nn.BatchNorm1d):
+    """Batch norm over parts of the batch, of `virtual_batch` samples each.
+
+    In evaluation it is batch norm. A last part with a single value a channel joins the one before.
+
+    Shape:
+        (N, C) or (N, C, L), or the channels on another `axis` → the same.
+
+    Args:
+        num_features: channels.
+        virtual_batch: samples in a part.
+        arguments: those of `BatchNorm1d`.
+
+    Raises:
+        InvalidInputError: `virtual_batch` is below 1.
+
+    Source:
+        Hoffer, Hubara & Soudry (2017), algorithm 1.
+
+    Example:
+        >>> layer = GhostBatchNorm1d(1, virtual_batch=2, eps=1e-12)
+        >>> layer(torch.tensor([[0.0], [2.0], [10.0], [14.0]])).flatten().detach()
+        tensor([-1.,  1., -1.,  1.])
+    """
+
+
+class GhostBatchNorm2d(_Ghost, nn.BatchNorm2d):
+    """Batch norm over parts of the batch; the arguments are those of `GhostBatchNorm1d`.
+
+    Shape:
+        (N, C, H, W) → the same.
+    """
+
+
+class GhostBatchNorm3d(_Ghost, nn.BatchNorm3d):
+    """Batch norm over parts of the batch; the arguments are those of `GhostBatchNorm1d`.
+
+    Shape:
+        (N, C, D, H, W) → the same.
+    """

@@ -1,0 +1,36 @@
+"""Group norm, with masks."""
+
+from torch import Tensor, nn
+
+from normlab.ops.group_norm import group_norm
+
+
+class GroupNorm(nn.GroupNorm):
+    """`torch.nn.GroupNorm`, with masks.
+
+    Shape:
+        (N, C, *S), with a mask broadcastable to (N, *S) → the same.
+
+    Args:
+        num_groups: into how many groups the channels are split.
+        num_channels: channels.
+        eps: added to the variance.
+        affine: whether there are `weight` and `bias`.
+        device: where the parameters lie.
+        dtype: of the parameters.
+        bias: whether there is a `bias` beside the `weight`.
+
+    Source:
+        Wu & He (2018), equation 7.
+
+    Example:
+        >>> import torch
+        >>> layer = GroupNorm(1, 2, eps=0.5)
+        >>> x = torch.tensor([[[1.0, 2.0, 9.0], [3.0, 6.0, 9.0]]])
+        >>> layer(x, mask=torch.tensor([True, True, False])).detach()
+        tensor([[[-1.0000, -0.5000,  3.0000],
+                 [ 0.0000,  1.5000,  3.0000]]])
+    """
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        return group_norm(input, self.num_groups, self.weight, self.bias, eps=self.eps, mask=mask)

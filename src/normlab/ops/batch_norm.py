@@ -1,0 +1,140 @@
+"""Batch norm: moments over (N, S) for each channel."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from normlab.kernels import formula
+from normlab.kernels.pick import pick
+from normlab.kernels.view import batch_view, statistics_dtype
+from normlab.ops.checks import mask_like
+from normlab.ops.moments import Moments, unbiased
+from normlab.ops.registered import Kernels, registered
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    eps: float = 1e-5,
+    axis: int = 1,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Moments]:
+    """Batch norm by the statistics of the batch, and these statistics; nothing is changed in place.
+
+    Shape:
+        x: (N, C, *S), or C on another `axis`. weight, bias: (C,). mask: broadcastable to (N, *S). y: as x.
+
+    Args:
+        x: the values.
+        weight: scale, or None for 1.
+        bias: shift, or None for 0.
+        eps: added to the variance.
+        axis: where the channels stand.
+        mask: True where a value is real. Padding is normalized too, by the moments of what is real; NaN, infinite and
+            enormous padding comes out as 0.
+
+    Returns:
+        y, and mean, unbiased variance and count, in float32 at least. They are taken as constants: no gradient goes
+        through what is returned of them.
+
+    Raises:
+        InvalidInputError: the mask is not boolean or does not fit.
+
+    Differs from torch:
+        `torch.nn.functional.batch_norm` updates the running statistics in place, has no mask and no axis.
+
+    Source:
+        Ioffe & Szegedy (2015), algorithm 1.
+
+    Example:
+        >>> y, moments = batch_norm(torch.tensor([[1.0], [2.0], [3.0], [6.0]]), eps=0.5)
+        >>> y.flatten(), moments
+        (tensor([-1.0000, -0.5000,  0.0000,  1.5000]), Moments(mean=tensor([3.]), var=tensor([4.6667]), count=4))
+    """
+    backend = pick(x, mask)
+    if backend == "stock":
+        return _stock(x, weight, bias, eps, axis)
+    count: Tensor | int = x.numel() // max(x.shape[axis], 1)
+    if mask is not None:
+        mask = mask_like("batch_norm", x, mask, axis)
+        count = mask.select(axis, 0).sum()
+    if backend == "formula":
+        found = formula.normalize(x, weight, bias, mask, batch_view(x, axis), eps)
+        y, mean, var = found.y, found.mean.detach(), found.var.detach()
+    else:
+        y, mean, _, var = registered_batch_norm(x, weight, bias, mask, axis, eps)
+    return y, Moments(mean, unbiased(var, count), count)
+
+
+def batch_norm_with(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float, axis: int
+) -> Tensor:
+    """Batch norm by given statistics, which are constants: one linear map.
+
+    Shape:
+        x: (N, C, *S), or C on another `axis`. mean, var, weight, bias: (C,).
+    """
+    if x.dtype != mean.dtype:  # PyTorch mixes a 16-bit input with float32 parameters, if all of these are
+        weight, bias = (None if each is None else each.to(mean.dtype) for each in (weight, bias))
+    moved = _channels_second(x, axis)
+    return _back(functional.batch_norm(moved, mean, var, weight, bias, False, 0.0, eps), x, axis)
+
+
+def moments_of(x: Tensor, *, axis: int = 1, mask: Tensor | None = None) -> Moments:
+    """The statistics that `batch_norm` returns, without normalizing."""
+    mask = None if mask is None else mask_like("batch_norm", x, mask, axis)
+    mean, var, count = formula.moments_of(x.detach(), mask, batch_view(x, axis))
+    count = count if isinstance(count, int) else count[0]
+    return Moments(mean, unbiased(var, count), count)
+
+
+def _stock(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, axis: int) -> tuple[Tensor, Moments]:
+    """PyTorch's, which with momentum 1 writes the statistics of the batch into what it takes for the running ones."""
+    channels = x.shape[axis]
+    mean = torch.zeros(channels, dtype=statistics_dtype(x), device=x.device)
+    var = torch.zeros_like(mean)
+    if weight is not None and weight.dtype != mean.dtype:
+        weight, bias = weight.to(mean.dtype), None if bias is None else bias.to(mean.dtype)
+    moved = _channels_second(x, axis)
+    y = torch.batch_norm(moved, weight, bias, mean, var, True, 1.0, eps, torch.backends.cudnn.enabled)
+    return _back(y, x, axis), Moments(mean, var, x.numel() // max(channels, 1))
+
+
+def _channels_second(x: Tensor, axis: int) -> Tensor:
+    """(N, C, *S); with the channels last, (N · S, C), which needs no copy."""
+    if axis == 1:
+        return x
+    return x.reshape(-1, x.shape[-1]) if axis in (-1, x.ndim - 1) else x.movedim(axis, 1)
+
+
+def _back(y: Tensor, x: Tensor, axis: int) -> Tensor:
+    if axis == 1:
+        return y
+    return y.view(x.shape) if axis in (-1, x.ndim - 1) else y.movedim(1, axis)
+
+
+def _forward(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mask: Tensor | None, sets: int, eps: float
+) -> tuple[Tensor, ...]:
+    if mask is not None:
+        return tuple(formula.normalize(x, weight, bias, mask, batch_view(x, sets), eps))
+    y, moments = _stock(x, weight, bias, eps, sets)
+    var = moments.var * ((moments.count - 1) / max(moments.count, 1))
+    return y, moments.mean, (var + eps).rsqrt(), var
+
+
+def _backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, mask: Tensor | None, mean: Tensor, rstd: Tensor, sets: int, eps: float
+) -> tuple[Tensor, ...]:
+    if mask is not None or sets != 1:
+        return formula.gradients(dy, x, weight, mask, mean, rstd, batch_view(x, sets))
+    scale = torch.ones_like(mean) if weight is None else weight.to(mean.dtype)
+    found: tuple[Tensor, ...] = torch.ops.aten.native_batch_norm_backward(
+        dy, x, scale, None, None, mean, rstd, True, eps, [True, True, True]
+    )
+    return found
+
+
+registered_batch_norm = registered("batch_norm", batch_view, Kernels(_forward, _backward))
