@@ -39,11 +39,17 @@ def normalize(
     values, real, lost, count = _real(x, mask, view)
     mean, var = _moments(values, real, count, view)
     rstd = (var + eps).rsqrt()
-    y = (values - mean) * rstd
-    y = y if weight is None else y * view.of_weight(weight)
-    y = y if bias is None else y + view.of_weight(bias)
-    y = y if lost is None else y.masked_fill(lost, 0.0)
+    y = _scaled((values - mean) * rstd, weight, bias, lost, view)
     return Normalized(view.unfold(y.to(x.dtype), x), mean.flatten(), rstd.flatten(), var.flatten())
+
+
+def normalize_with(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mask: Tensor | None, mean: Tensor, rstd: Tensor, view: View
+) -> Tensor:
+    """The output by given statistics."""
+    values, _, lost, _ = _real(x, mask, view)
+    x_hat = (values - view.of_set(mean)) * view.of_set(rstd)
+    return view.unfold(_scaled(x_hat, weight, bias, lost, view).to(x.dtype), x)
 
 
 def gradients(
@@ -55,9 +61,7 @@ def gradients(
     first sum for RMS norm.
     """
     values, real, lost, count = _real(x, mask, view)
-    above = view.fold(dy).to(values.dtype)
-    if lost is not None:
-        above = above.masked_fill(lost, 0.0)
+    above = _above(dy, lost, view, values.dtype)
     rstd = view.of_set(rstd)
     x_hat = (values - view.of_set(mean)) * rstd
     g = above if weight is None else above * view.of_weight(weight)
@@ -65,11 +69,33 @@ def gradients(
     if view.center:
         sums = sums + g.sum(view.axes, keepdim=True)
     share = sums / count
-    dx = rstd * (g - (share if real is None else share * real))
-    if lost is not None:
-        dx = dx.masked_fill(lost, 0.0)
+    dx = _without(rstd * (g - (share if real is None else share * real)), lost)
     outside = view.without_weight
     return view.unfold(dx.to(x.dtype), x), (above * x_hat).sum(outside).flatten(), above.sum(outside).flatten()
+
+
+def sums_of(
+    dy: Tensor, x: Tensor, mask: Tensor | None, mean: Tensor, rstd: Tensor, view: View
+) -> tuple[Tensor, Tensor]:
+    """Σ dy·x_hat and Σ dy of each parameter: dweight and dbias."""
+    values, _, lost, _ = _real(x, mask, view)
+    above = _above(dy, lost, view, values.dtype)
+    x_hat = (values - view.of_set(mean)) * view.of_set(rstd)
+    return (above * x_hat).sum(view.without_weight).flatten(), above.sum(view.without_weight).flatten()
+
+
+def gradient_with(
+    dy: Tensor, x: Tensor, weight: Tensor | None, mask: Tensor | None, mean: Tensor, rstd: Tensor, view: View,
+    along: Tensor, above_all: Tensor,
+) -> Tensor:  # fmt: skip
+    """dx of batch norm where the sums are known: Σ dy·x_hat / n and Σ dy / n of each channel, over all processes."""
+    values, real, lost, _ = _real(x, mask, view)
+    rstd = view.of_set(rstd)
+    x_hat = (values - view.of_set(mean)) * rstd
+    share = x_hat * view.of_set(along) + view.of_set(above_all)
+    dx = _above(dy, lost, view, values.dtype) - (share if real is None else share * real)
+    dx = dx * rstd if weight is None else dx * rstd * view.of_weight(weight)
+    return view.unfold(_without(dx, lost).to(x.dtype), x)
 
 
 def moments_of(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tensor, Tensor | int]:
@@ -77,6 +103,20 @@ def moments_of(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tens
     values, real, _, count = _real(x, mask, view)
     mean, var = _moments(values, real, count, view)
     return mean.flatten(), var.flatten(), count if isinstance(count, int) else count.flatten()
+
+
+def _scaled(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, lost: Tensor | None, view: View) -> Tensor:
+    y = x_hat if weight is None else x_hat * view.of_weight(weight)
+    y = y if bias is None else y + view.of_weight(bias)
+    return _without(y, lost)
+
+
+def _above(dy: Tensor, lost: Tensor | None, view: View, dtype: torch.dtype) -> Tensor:
+    return _without(view.fold(dy).to(dtype), lost)
+
+
+def _without(a: Tensor, lost: Tensor | None) -> Tensor:
+    return a if lost is None else a.masked_fill(lost, 0.0)
 
 
 def _moments(values: Tensor, real: Tensor | None, count: Tensor | int, view: View) -> tuple[Tensor, Tensor]:

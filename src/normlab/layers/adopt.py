@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from normlab.layers.combined import combined
 from normlab.layers.explicit import Explicit
 from normlab.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
@@ -14,6 +14,7 @@ OURS: dict[type[nn.Module], type[Explicit]] = {
     nn.BatchNorm1d: BatchNorm1d,
     nn.BatchNorm2d: BatchNorm2d,
     nn.BatchNorm3d: BatchNorm3d,
+    nn.SyncBatchNorm: SyncBatchNorm,
     nn.InstanceNorm1d: InstanceNorm1d,
     nn.InstanceNorm2d: InstanceNorm2d,
     nn.InstanceNorm3d: InstanceNorm3d,
@@ -64,10 +65,15 @@ def adopted(model: nn.Module) -> Iterator[list[Explicit]]:
         yield [each for each in model.modules() if isinstance(each, Explicit)]
     finally:
         for layer, its_class in before:
-            layer.__class__ = its_class
-            layer._buffers.pop("skipped_non_finite", None)
-            layer._non_persistent_buffers_set.discard("skipped_non_finite")
-            layer.__dict__.pop("skipped_recomputed", None)
+            disown(layer, its_class)
+
+
+def disown(layer: nn.Module, its_class: type[nn.Module]) -> None:
+    """Gives a layer that was made explicit the class that it had, or another one, and takes away what was ours."""
+    layer.__class__ = its_class
+    layer._buffers.pop("skipped_non_finite", None)
+    layer._non_persistent_buffers_set.discard("skipped_non_finite")
+    layer.__dict__.pop("skipped_recomputed", None)
 
 
 def _has_none(layer: nn.Module) -> bool:

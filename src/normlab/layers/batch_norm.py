@@ -3,13 +3,22 @@
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from normlab.layers.explicit import Explicit
+from normlab.ops.batch_norm import batch_norm
+from normlab.ops.moments import Moments
+from normlab.ops.sync_batch_norm import sync_batch_norm
 
 
 class BatchNormOptions(Explicit):
     """The arguments of PyTorch's layer, then ours."""
+
+    OPTIONS = (*Explicit.OPTIONS, "synced")
+    synced: bool = False
+    process_group: dist.ProcessGroup | None = None
+    why_not_synced = ""  # of those whose statistics are not those of one whole batch
 
     def __init__(
         self,
@@ -24,9 +33,25 @@ class BatchNormOptions(Explicit):
         bias: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype, bias=bias
+        )
         self.set_options(**options)
         self.count_skipped()
+
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+        if self.synced and dist.is_available() and dist.is_initialized():
+            y, moments = sync_batch_norm(
+                x, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=mask, group=self.process_group
+            )
+            return y, [moments]
+        self._check_values(x)
+        y, moments = batch_norm(x, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=mask)
+        return y, [moments]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A group of processes cannot be saved; what is loaded or copied is synchronized over all."""
+        return {name: value for name, value in self.__dict__.items() if name != "process_group"}
 
 
 class BatchNorm1d(BatchNormOptions, nn.BatchNorm1d):
@@ -48,6 +73,7 @@ class BatchNorm1d(BatchNormOptions, nn.BatchNorm1d):
         commit_when: whether a forward moves the running statistics: `always`, `never`, or by `mode`: in training.
         rule: `ema`; `debiased`, without the weight of the start value; or `cumulative`, the average over batches.
         axis: where the channels stand.
+        synced: whether batch statistics are taken over all processes of `torch.distributed`, if it is running.
 
     Differs from torch:
         Statistics that are not finite are not committed, nor are those of a forward that activation checkpointing
@@ -84,3 +110,30 @@ class BatchNorm3d(BatchNormOptions, nn.BatchNorm3d):
     Shape:
         (N, C, D, H, W) → the same.
     """
+
+
+class SyncBatchNorm(BatchNormOptions, nn.SyncBatchNorm):
+    """`torch.nn.SyncBatchNorm` on any device, for what was built with that class; elsewhere set `synced`.
+
+    Shape:
+        (N, C, *S) → the same.
+    """
+
+    synced = True
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: dist.ProcessGroup | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias, **options)
+        self.process_group = process_group

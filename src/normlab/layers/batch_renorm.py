@@ -14,6 +14,8 @@ from normlab.ops.moments import Moments, at_least_one, freedom
 class _Renorm(BatchNormOptions):
     """y = weight · (x_hat · r + d) + bias, with constants r and d that lead from the batch to the running ones."""
 
+    why_not_synced = "batch renormalization is not offered over several processes"
+
     def __init__(
         self,
         num_features: int,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from normlab import errors
 from normlab.kernels.pick import transformed
 from normlab.layers.rule import RULES, Rule, new_share
-from normlab.ops.batch_norm import batch_norm, batch_norm_with, moments_of
+from normlab.ops.batch_norm import batch_norm_with, moments_of
 from normlab.ops.moments import Moments
 
 Statistics = Literal["mode", "batch", "running"]
@@ -147,9 +147,7 @@ class Explicit(nn.modules.batchnorm._NormBase):
 
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
         """The output, and what is to be committed; more than one where the batch is taken in parts."""
-        self._check_values(x)
-        y, moments = batch_norm(x, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=mask)
-        return y, [moments]
+        raise NotImplementedError
 
     def write(self, moments: Moments) -> None:
         """Puts the statistics after a commit in the place of the running ones, whoever may have claimed the commit."""

@@ -14,6 +14,8 @@ from normlab.ops.moments import Moments
 class _Ghost(BatchNormOptions):
     """Each part is normalized by its own statistics, and is a commit of its own, in order."""
 
+    why_not_synced = "it normalizes in parts that are smaller than the batch of one process"
+
     def __init__(self, num_features: int, virtual_batch: int, **arguments: Any) -> None:
         if virtual_batch < 1:
             problem = errors.Problem("`virtual_batch` must be at least 1.", got=str(virtual_batch))

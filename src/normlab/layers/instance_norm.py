@@ -69,7 +69,7 @@ class _Instance(Explicit):
         """Of the samples that have a real position."""
         whole = None if mask is None else mask_like(type(self).__name__, x, mask, 1)
         mean, var, count = moments_of(x, whole, group_view(x, x.shape[1]))
-        counts = torch.as_tensor(count, device=x.device).expand(mean.shape).view(x.shape[:2])
+        counts = torch.as_tensor(count, device=x.device, dtype=torch.float64).expand(mean.shape).view(x.shape[:2])
         real = (counts > 0).to(mean.dtype)
         samples = real.sum(0).clamp(min=1)
         mean, var = (

@@ -59,7 +59,7 @@ def batch_norm(
     count: Tensor | int = x.numel() // max(x.shape[axis], 1)
     if mask is not None:
         mask = mask_like("batch_norm", x, mask, axis)
-        count = mask.select(axis, 0).sum()
+        count = mask.select(axis, 0).sum().double()
     if backend == "formula":
         found = formula.normalize(x, weight, bias, mask, batch_view(x, axis), eps)
         y, mean, var = found.y, found.mean.detach(), found.var.detach()
@@ -86,7 +86,7 @@ def moments_of(x: Tensor, *, axis: int = 1, mask: Tensor | None = None) -> Momen
     """The statistics that `batch_norm` returns, without normalizing."""
     mask = None if mask is None else mask_like("batch_norm", x, mask, axis)
     mean, var, count = formula.moments_of(x.detach(), mask, batch_view(x, axis))
-    count = count if isinstance(count, int) else count[0]
+    count = count if isinstance(count, int) else count[0].double()
     return Moments(mean, unbiased(var, count), count)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 class Moments(NamedTuple):
     """Of each channel, as `running_mean` and `running_var` hold them: the variance is the unbiased one.
 
-    `count` is a number, or a tensor where a mask or another process has a say in it.
+    `count` is a number, or a tensor of float64 where a mask or another process has a say in it.
     """
 
     mean: Tensor
