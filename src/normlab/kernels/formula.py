@@ -37,9 +37,10 @@ def normalize(
         eps: added to the variance.
     """
     values, real, lost, count = _real(x, mask, view)
-    mean, var = _moments(values, real, count, view)
-    rstd = (var + eps).rsqrt()
-    y = _scaled((values - mean) * rstd, weight, bias, lost, view)
+    mean, centered = _centered(values, real, count, view)
+    var = _average(centered.square(), real, count, view)
+    rstd = _reciprocal(var + eps, real, view)
+    y = _scaled(centered * rstd, weight, bias, lost, view)
     return Normalized(view.unfold(y.to(x.dtype), x), mean.flatten(), rstd.flatten(), var.flatten())
 
 
@@ -63,7 +64,7 @@ def gradients(
     values, real, lost, count = _real(x, mask, view)
     above = _above(dy, lost, view, values.dtype)
     rstd = view.of_set(rstd)
-    x_hat = (values - view.of_set(mean)) * rstd
+    x_hat = _centered(values, real, count, view, view.of_set(mean))[1] * rstd
     g = above if weight is None else above * view.of_weight(weight)
     sums = x_hat * (g * x_hat).sum(view.axes, keepdim=True)
     if view.center:
@@ -101,7 +102,8 @@ def gradient_with(
 def moments_of(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tensor, Tensor | int]:
     """Mean and biased variance of each set, and how many values stand behind them."""
     values, real, _, count = _real(x, mask, view)
-    mean, var = _moments(values, real, count, view)
+    mean, centered = _centered(values, real, count, view)
+    var = _average(centered.square(), real, count, view)
     return mean.flatten(), var.flatten(), count if isinstance(count, int) else count.flatten()
 
 
@@ -119,23 +121,38 @@ def _without(a: Tensor, lost: Tensor | None) -> Tensor:
     return a if lost is None else a.masked_fill(lost, 0.0)
 
 
-def _moments(values: Tensor, real: Tensor | None, count: Tensor | int, view: View) -> tuple[Tensor, Tensor]:
-    def average(a: Tensor) -> Tensor:
-        return (a if real is None else a * real).sum(view.axes, keepdim=True) / count
+def _centered(
+    values: Tensor, real: Tensor | None, count: Tensor | int, view: View, mean: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The mean of each set, and the values less their mean.
 
-    mean = average(values) if view.center else torch.zeros_like(average(values))
-    return mean, average((values - mean).square())
+    A mean of 1,000 is rounded by 3e-5 in float32: what is left of it after the subtraction is subtracted as well.
+    """
+    if not view.center:
+        return torch.zeros_like(_average(values, real, count, view)), values
+    mean = _average(values, real, count, view) if mean is None else mean
+    centered = values - mean
+    left = _average(centered, real, count, view)
+    return mean + left, centered - left
+
+
+def _reciprocal(squared: Tensor, real: Tensor | None, view: View) -> Tensor:
+    """1 / √; 0 for a set without any real value, whose output is then the bias."""
+    if real is None:
+        return squared.rsqrt()
+    return squared.rsqrt().masked_fill(real.sum(view.axes, keepdim=True) == 0, 0.0)
+
+
+def _average(a: Tensor, real: Tensor | None, count: Tensor | int, view: View) -> Tensor:
+    return (a if real is None else a * real).sum(view.axes, keepdim=True) / count
 
 
 def _real(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | int]:
-    """The values on the view with 0 at the junk; what is real, as numbers; what is junk; how many count in each set.
-
-    What stands in a set without any real value is junk as well: there are no moments to normalize it with.
-    """
+    """The values on the view with 0 at the junk; what is real, as numbers; what is junk; how many count in each set."""
     values = view.fold(x).to(statistics_dtype(x))
     if mask is None:
         return values, None, None, view.set_size
     real = view.fold(mask)
     count = real.sum(view.axes, keepdim=True)
-    junk = ~real & (~(values.abs() <= LARGEST[values.dtype]) | (count == 0))
+    junk = ~real & ~(values.abs() <= LARGEST[values.dtype])
     return values.masked_fill(junk, 0.0), real.to(values.dtype), junk, count.clamp(min=1)

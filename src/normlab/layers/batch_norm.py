@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from normlab import errors
 from normlab.layers.explicit import Explicit
 from normlab.ops.batch_norm import batch_norm
 from normlab.ops.moments import Moments
@@ -39,15 +40,22 @@ class BatchNormOptions(Explicit):
         self.set_options(**options)
         self.count_skipped()
 
-    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
+        learned: tuple[Any, Any] = self.weight, self.bias
+        how: dict[str, Any] = {"eps": self.eps, "axis": self.axis, "mask": mask}
         if self.synced and dist.is_available() and dist.is_initialized():
-            y, moments = sync_batch_norm(
-                x, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=mask, group=self.process_group
-            )
-            return y, [moments]
-        self._check_values(x)
-        y, moments = batch_norm(x, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=mask)
-        return y, [moments]
+            y, moments = sync_batch_norm(x, *learned, **how, group=self.process_group)
+        else:
+            self._check_values(x)
+            self._check_eps()
+            y, moments = batch_norm(x, *learned, **how, statistics=commit)
+        return y, [moments] if commit else []
+
+    def _check_eps(self) -> None:
+        if self.eps <= 0:
+            rule = "eps must be positive in training, where a channel may have no spread."
+            problem = errors.Problem(rule, got=f"eps = {self.eps}", fix="PyTorch's is 1e-5.")
+            errors.invalid_input(type(self).__name__, [problem])
 
     def __getstate__(self) -> dict[str, Any]:
         """A group of processes cannot be saved; what is loaded or copied is synchronized over all."""

@@ -45,15 +45,15 @@ class _Renorm(BatchNormOptions):
         )
         return 1 + r_share * (self.r_max - 1), d_share * self.d_max
 
-    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
         moments = moments_of(x, axis=self.axis, mask=mask)
         scale, shift = self._corrections(moments)
         weight = scale if self.weight is None else self.weight * scale
         shift = shift if self.weight is None else self.weight * shift
         bias = shift if self.bias is None else self.bias + shift
-        y, _ = batch_norm(x, weight, bias, eps=self.eps, axis=self.axis, mask=mask)
-        return y, [moments]
+        y, _ = batch_norm(x, weight, bias, eps=self.eps, axis=self.axis, mask=mask, statistics=False)
+        return y, [moments] if commit else []
 
     @torch.no_grad()
     def _corrections(self, moments: Moments) -> tuple[Tensor, Tensor]:

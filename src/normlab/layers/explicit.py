@@ -68,13 +68,12 @@ class Explicit(nn.modules.batchnorm._NormBase):
         mean, var, _ = self.running()
         commit = self._commits()
         if self._by_batch() or mean is None or var is None:
-            y, found = self._by_batch_statistics(input, mask)
+            y, found = self._by_batch_statistics(input, mask, commit)
         else:
             y = batch_norm_with(input, mean, var, self.weight, self.bias, eps=self.eps, axis=self.axis)
             found = [moments_of(input, axis=self.axis, mask=mask)] if commit else []
-        if commit:
-            for moments in found:
-                self.commit(*moments)
+        for moments in found:
+            self.commit(*moments)
         return y
 
     def commit(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
@@ -104,16 +103,18 @@ class Explicit(nn.modules.batchnorm._NormBase):
         mean, var, commits = self.running()
         if mean is None or var is None or not moments.var.numel():
             return {}
-        finite = moments.var.amax().isfinite()  # what is not finite in x or in its mean is not in the variance
+        # what is not finite in x or in its mean is not in the variance; and a mask may have left nothing
+        finite = moments.var.amax().isfinite()
+        taken = finite & (moments.count > 0)
         share = new_share(self.rule, self.momentum, commits)
         share = share.to(mean) if isinstance(share, Tensor) else share
         spread = finite & (moments.count > 1)
         new = {
-            "running_mean" + self.suffix: torch.where(finite, mean.lerp(moments.mean.to(mean), share), mean),
+            "running_mean" + self.suffix: torch.where(taken, mean.lerp(moments.mean.to(mean), share), mean),
             "running_var" + self.suffix: torch.where(spread, var.lerp(moments.var.to(var), share), var),
         }
         if commits is not None and self._counts:
-            new["num_batches_tracked" + self.suffix] = commits + finite
+            new["num_batches_tracked" + self.suffix] = commits + taken
         if (skipped := self._buffers["skipped_non_finite"]) is not None:
             new["skipped_non_finite"] = skipped + ~finite
         return new
@@ -145,8 +146,8 @@ class Explicit(nn.modules.batchnorm._NormBase):
             return False
         return self.training if self.commit_when == "mode" else self.commit_when == "always"
 
-    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
-        """The output, and what is to be committed; more than one where the batch is taken in parts."""
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
+        """The output, and what is to be committed: nothing, or more than one where the batch is taken in parts."""
         raise NotImplementedError
 
     def write(self, moments: Moments) -> None:

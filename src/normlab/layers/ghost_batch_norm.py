@@ -23,18 +23,20 @@ class _Ghost(BatchNormOptions):
         super().__init__(num_features, **arguments)
         self.virtual_batch = virtual_batch
 
-    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
-        sizes = _parts(len(x), self.virtual_batch, x.numel() // max(x.shape[self.axis] * len(x), 1))
+        channels = self.axis % x.ndim
+        samples = 0 if channels else 1  # the batch is the first dimension that is not that of the channels
+        positions = x.numel() // max(x.shape[channels] * x.shape[samples], 1)
+        sizes = _parts(x.shape[samples], self.virtual_batch, positions)
         masks: list[Tensor | None] = [None] * len(sizes)
         if mask is not None:
-            at = self.axis % x.ndim
-            masks = list(mask.expand([size for axis, size in enumerate(x.shape) if axis != at]).split(sizes))
+            masks = list(mask.expand([size for axis, size in enumerate(x.shape) if axis != channels]).split(sizes))
         parts = [
-            batch_norm(part, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=of_part)
-            for part, of_part in zip(x.split(sizes), masks, strict=True)
+            batch_norm(part, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=real, statistics=commit)
+            for part, real in zip(x.split(sizes, samples), masks, strict=True)
         ]
-        return torch.cat([y for y, _ in parts]), [moments for _, moments in parts]
+        return torch.cat([y for y, _ in parts], samples), [moments for _, moments in parts] if commit else []
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, virtual_batch={self.virtual_batch}"

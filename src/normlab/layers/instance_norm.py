@@ -49,16 +49,16 @@ class _Instance(Explicit):
     def _by_batch(self) -> bool:
         return not self.track_running_stats or super()._by_batch()
 
-    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Moments]]:
+    def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
-        if pick(x, mask) == "stock":
-            return self._by_stock(x)
+        if pick("instance_norm", x, mask) == "stock":
+            return self._by_stock(x, commit)
         y = group_norm(x, x.shape[1], self.weight, self.bias, eps=self.eps, mask=mask)
-        return y, [self._average(x.detach(), mask)] if self._commits() else []
+        return y, [self._average(x.detach(), mask)] if commit else []
 
-    def _by_stock(self, x: Tensor) -> tuple[Tensor, list[Moments]]:
+    def _by_stock(self, x: Tensor, commit: bool) -> tuple[Tensor, list[Moments]]:
         """With momentum 1 it writes the average over the samples into what it takes for the running statistics."""
-        if not self._commits():
+        if not commit:
             return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps), []
         mean = torch.zeros(self.num_features, dtype=statistics_dtype(x), device=x.device)
         var = torch.zeros_like(mean)

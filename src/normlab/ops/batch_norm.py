@@ -20,6 +20,7 @@ def batch_norm(
     eps: float = 1e-5,
     axis: int = 1,
     mask: Tensor | None = None,
+    statistics: bool = True,
 ) -> tuple[Tensor, Moments]:
     """Batch norm by the statistics of the batch, and these statistics; nothing is changed in place.
 
@@ -34,6 +35,7 @@ def batch_norm(
         axis: where the channels stand.
         mask: True where a value is real. Padding is normalized too, by the moments of what is real; NaN, infinite and
             enormous padding comes out as 0.
+        statistics: whether the statistics are wanted; otherwise they may be zeros.
 
     Returns:
         y, and mean, unbiased variance and count, in float32 at least. They are taken as constants: no gradient goes
@@ -53,9 +55,9 @@ def batch_norm(
         >>> y.flatten(), moments
         (tensor([-1.0000, -0.5000,  0.0000,  1.5000]), Moments(mean=tensor([3.]), var=tensor([4.6667]), count=4))
     """
-    backend = pick(x, mask)
+    backend = pick("batch_norm", x, mask)
     if backend == "stock":
-        return _stock(x, weight, bias, eps, axis)
+        return _stock(x, weight, bias, eps, axis, statistics)
     count: Tensor | int = x.numel() // max(x.shape[axis], 1)
     if mask is not None:
         mask = mask_like("batch_norm", x, mask, axis)
@@ -90,15 +92,18 @@ def moments_of(x: Tensor, *, axis: int = 1, mask: Tensor | None = None) -> Momen
     return Moments(mean, unbiased(var, count), count)
 
 
-def _stock(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, axis: int) -> tuple[Tensor, Moments]:
+def _stock(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, axis: int, statistics: bool
+) -> tuple[Tensor, Moments]:
     """PyTorch's, which with momentum 1 writes the statistics of the batch into what it takes for the running ones."""
     channels = x.shape[axis]
     mean = torch.zeros(channels, dtype=statistics_dtype(x), device=x.device)
     var = torch.zeros_like(mean)
+    to_mean, to_var = (mean, var) if statistics else (None, None)  # ONNX cannot follow what is written
     if weight is not None and weight.dtype != mean.dtype:
         weight, bias = weight.to(mean.dtype), None if bias is None else bias.to(mean.dtype)
     moved = _channels_second(x, axis)
-    y = torch.batch_norm(moved, weight, bias, mean, var, True, 1.0, eps, torch.backends.cudnn.enabled)
+    y = torch.batch_norm(moved, weight, bias, to_mean, to_var, True, 1.0, eps, torch.backends.cudnn.enabled)
     return _back(y, x, axis), Moments(mean, var, x.numel() // max(channels, 1))
 
 
@@ -120,7 +125,7 @@ def _forward(
 ) -> tuple[Tensor, ...]:
     if mask is not None:
         return tuple(formula.normalize(x, weight, bias, mask, batch_view(x, sets), eps))
-    y, moments = _stock(x, weight, bias, eps, sets)
+    y, moments = _stock(x, weight, bias, eps, sets, True)
     var = moments.var * ((moments.count - 1) / max(moments.count, 1))
     return y, moments.mean, (var + eps).rsqrt(), var
 

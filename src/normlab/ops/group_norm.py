@@ -52,8 +52,8 @@ def group_norm(
         tensor([[[-1.0000, -0.5000,  3.0000],
                  [ 0.0000,  1.5000,  3.0000]]])
     """
-    backend = pick(x, mask)
-    if mask is None and backend != "registered":
+    backend = pick("group_norm", x, mask)
+    if backend == "stock":
         return functional.group_norm(x, groups, weight, bias, eps)
     mask = None if mask is None else mask_like("group_norm", x, mask, 1)
     if backend == "formula":

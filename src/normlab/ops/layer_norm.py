@@ -53,8 +53,8 @@ def layer_norm(
         >>> layer_norm(torch.tensor([[1.0, 2.0, 3.0, 6.0, torch.nan]]), [5], eps=0.5, mask=mask)
         tensor([[-1.0000, -0.5000,  0.0000,  1.5000,  0.0000]])
     """
-    backend = pick(x, mask)
-    if mask is None and backend != "registered":  # the stock one is taken apart by every transform
+    backend = pick("layer_norm", x, mask)
+    if backend == "stock":
         return functional.layer_norm(x, normalized_shape, weight, bias, eps)
     mask = None if mask is None else mask_like("layer_norm", x, mask, None)
     dims = len(normalized_shape)

@@ -49,8 +49,8 @@ def rms_norm(
         >>> rms_norm(torch.tensor([[3.0, 4.0]]), [2], eps=0.0)
         tensor([[0.8485, 1.1314]])
     """
-    backend = pick(x, mask)
-    if mask is None and backend != "registered":
+    backend = pick("rms_norm", x, mask)
+    if backend == "stock":
         return functional.rms_norm(x, normalized_shape, weight, eps)
     mask = None if mask is None else mask_like("rms_norm", x, mask, None)
     dims, added = len(normalized_shape), torch.finfo(x.dtype).eps if eps is None else eps
