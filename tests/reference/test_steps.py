@@ -23,6 +23,7 @@ X, DY = RNG.standard_normal((2, 3, 4, 2))
 WEIGHT, BIAS = RNG.standard_normal((2, 4))
 FULL_WEIGHT, FULL_BIAS = RNG.standard_normal((2, 4, 2))
 MASK = np.array([[1, 1], [0, 1], [1, 0]], dtype=bool)
+ELEMENTS = RNG.random((3, 4, 2)) < 0.6
 
 
 def test_names() -> None:
@@ -97,8 +98,30 @@ def onward(record: Steps, weight, bias, mask):
         (layer_norm_steps(X, (4, 2), FULL_WEIGHT, FULL_BIAS, DY), FULL_WEIGHT, FULL_BIAS, True),
         (group_norm_steps(X, 2, WEIGHT, BIAS, DY), WEIGHT, BIAS, True),
         (rms_norm_steps(X, (4, 2), FULL_WEIGHT, DY, eps=EPS), FULL_WEIGHT, None, True),
+        (
+            layer_norm_steps(X, (4, 2), FULL_WEIGHT, FULL_BIAS, DY, mask=ELEMENTS),
+            FULL_WEIGHT,
+            FULL_BIAS,
+            ELEMENTS.reshape(3, 1, 4, 2),
+        ),
+        (group_norm_steps(X, 1, WEIGHT, BIAS, DY, mask=MASK), WEIGHT, BIAS, MASK[:, None, None, :]),
+        (
+            rms_norm_steps(X, (4, 2), FULL_WEIGHT, DY, eps=EPS, mask=ELEMENTS),
+            FULL_WEIGHT,
+            None,
+            ELEMENTS.reshape(3, 1, 4, 2),
+        ),
     ],
-    ids=["batch", "batch, masked", "layer", "group", "rms"],
+    ids=[
+        "batch",
+        "batch, masked",
+        "layer",
+        "group",
+        "rms",
+        "layer, masked",
+        "group, masked",
+        "rms, masked",
+    ],
 )
 def test_the_gradient_of_each_node_agrees_with_differences(record: Steps, weight, bias, mask) -> None:
     functions = onward(record, weight, bias, mask)

@@ -17,6 +17,8 @@ from normlab.reference.batch_norm import batch_norm as batch_norm
 from normlab.reference.batch_norm import batch_norm_statistics as batch_norm_statistics
 from normlab.reference.batch_norm import batch_norm_steps as batch_norm_steps
 from normlab.reference.batch_norm import batch_norm_vjp as batch_norm_vjp
+from normlab.reference.batch_renorm import batch_renorm as batch_renorm
+from normlab.reference.batch_renorm import batch_renorm_vjp as batch_renorm_vjp
 from normlab.reference.batches import shuffled_batches as shuffled_batches
 from normlab.reference.built_network import BuiltNetwork as BuiltNetwork
 from normlab.reference.chain import dropout_seed as dropout_seed
@@ -29,6 +31,10 @@ from normlab.reference.conv_net import ConvNet as ConvNet
 from normlab.reference.dropout import dropout as dropout
 from normlab.reference.dropout import dropout_vjp as dropout_vjp
 from normlab.reference.fully_connected import FullyConnected as FullyConnected
+from normlab.reference.ghost_batch_norm import ghost_batch_norm as ghost_batch_norm
+from normlab.reference.ghost_batch_norm import ghost_batch_norm_statistics as ghost_batch_norm_statistics
+from normlab.reference.ghost_batch_norm import ghost_batch_norm_vjp as ghost_batch_norm_vjp
+from normlab.reference.ghost_batch_norm import ghost_batches as ghost_batches
 from normlab.reference.global_pool import global_avg_pool as global_avg_pool
 from normlab.reference.global_pool import global_avg_pool_vjp as global_avg_pool_vjp
 from normlab.reference.gradient import GradientCheck as GradientCheck
@@ -62,6 +68,7 @@ from normlab.reference.losses import mean_squared_error as mean_squared_error
 from normlab.reference.losses import mean_squared_error_vjp as mean_squared_error_vjp
 from normlab.reference.losses import softmax_cross_entropy as softmax_cross_entropy
 from normlab.reference.losses import softmax_cross_entropy_vjp as softmax_cross_entropy_vjp
+from normlab.reference.merge_moments import merge_moments as merge_moments
 from normlab.reference.network import Network as Network
 from normlab.reference.optimizers import OPTIMIZERS as OPTIMIZERS
 from normlab.reference.optimizers import adam as adam
@@ -121,6 +128,8 @@ __all__ = [
     "batch_norm_statistics",
     "batch_norm_steps",
     "batch_norm_vjp",
+    "batch_renorm",
+    "batch_renorm_vjp",
     "batch_view",
     "by_set",
     "channel_rms_norm",
@@ -135,6 +144,10 @@ __all__ = [
     "dropout_seed",
     "dropout_vjp",
     "flatten_layer",
+    "ghost_batch_norm",
+    "ghost_batch_norm_statistics",
+    "ghost_batch_norm_vjp",
+    "ghost_batches",
     "global_avg_pool",
     "global_avg_pool_layer",
     "global_avg_pool_vjp",
@@ -165,6 +178,7 @@ __all__ = [
     "max_pool_vjp",
     "mean_squared_error",
     "mean_squared_error_vjp",
+    "merge_moments",
     "momentum",
     "norm_layers",
     "numeric_gradient",

@@ -1,6 +1,6 @@
 """Batch norm: moments over (N, S) for each channel, or running statistics that are taken as constants."""
 
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from jaxtyping import Float64, Real
 from normlab import errors
 from normlab.errors import Problem
 from normlab.reference import checks
-from normlab.reference.mask import Mask, junk, padding_of, without_junk
-from normlab.reference.normalize import moments, norm, norm_vjp, scale_and_shift, scale_and_shift_vjp
+from normlab.reference.constant import norm_constant, norm_constant_vjp
+from normlab.reference.mask import Mask, padding_of, without_junk
+from normlab.reference.normalize import moments, norm, norm_vjp
 from normlab.reference.steps import Steps, walk, walk_constant
-from normlab.reference.view import View, batch_view, fold, fold_weight, unfold
+from normlab.reference.view import View, batch_view, fold, fold_weight
 
 
 def batch_norm(
@@ -68,17 +69,12 @@ def batch_norm(
         >>> batch_norm(np.array([[1.0], [2.0], [3.0], [6.0]]), eps=0.5).ravel()
         array([-1. , -0.5,  0. ,  1.5])
     """
-    view, a = _checked("batch_norm", axis, eps, x=x, weight=weight, bias=bias)
-    padding = padding_of("batch_norm", view, mask, training=training)
-    lost = junk(padding, a["x"])
-    a = without_junk(padding, **a)
+    view, a = checked_batch("batch_norm", axis, eps, x=x, weight=weight, bias=bias)
+    padding = padding_of("batch_norm", view, mask, some=training)
     if training:
-        y = norm(view, **a, eps=eps, mask=padding.on_view)
-    else:
-        mean, var = _running("batch_norm", view, running_mean, running_var)
-        x_hat = (fold(view, a["x"]) - mean) / np.sqrt(var + eps)
-        y = unfold(view, scale_and_shift(view, x_hat, a["weight"], a["bias"]))
-    return y if lost is None else np.where(lost, 0.0, y)
+        return norm(view, **a, eps=eps, padding=padding)
+    mean, var = running_on_view("batch_norm", view, running_mean, running_var)
+    return norm_constant(view, **a, mean=mean, var=var, eps=eps, padding=padding)
 
 
 def batch_norm_vjp(
@@ -130,16 +126,12 @@ def batch_norm_vjp(
         >>> dx.ravel(), dweight
         (array([ 0.1875, -0.1875]), array([-0.5]))
     """
-    view, a = _checked("batch_norm_vjp", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
-    padding = padding_of("batch_norm_vjp", view, mask, training=training)
-    a = without_junk(padding, **a)
+    view, a = checked_batch("batch_norm_vjp", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
+    padding = padding_of("batch_norm_vjp", view, mask, some=training)
     if training:
-        return norm_vjp(view, **a, eps=eps, mask=padding.on_view)
-    mean, var = _running("batch_norm_vjp", view, running_mean, running_var)
-    rstd = 1 / np.sqrt(var + eps)
-    x_hat = (fold(view, a["x"]) - mean) * rstd
-    g, dweight, dbias = scale_and_shift_vjp(view, fold(view, a["dy"]), x_hat, a["weight"], a["bias"])
-    return unfold(view, g * rstd), dweight, dbias
+        return norm_vjp(view, **a, eps=eps, padding=padding)
+    mean, var = running_on_view("batch_norm_vjp", view, running_mean, running_var)
+    return norm_constant_vjp(view, **a, mean=mean, var=var, eps=eps, padding=padding)
 
 
 def batch_norm_steps(
@@ -186,16 +178,12 @@ def batch_norm_steps(
         >>> [(step.name, float(step.value[0])) for step in steps[3:6]]
         [('var', 3.5), ('std', 2.0), ('rstd', 0.5)]
     """
-    view, a = _checked("batch_norm_steps", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
-    padding = padding_of("batch_norm_steps", view, mask, training=training)
-    lost = junk(padding, a["x"])
-    a = without_junk(padding, **a)
+    view, a = checked_batch("batch_norm_steps", axis, eps, x=x, weight=weight, bias=bias, dy=dy)
+    padding = padding_of("batch_norm_steps", view, mask, some=training)
     if training:
-        record = walk(**a, view=view, eps=eps, mask=padding.on_view)
-    else:
-        mean, var = _running("batch_norm_steps", view, running_mean, running_var)
-        record = walk_constant(**a, view=view, mean=mean, var=var, eps=eps)
-    return record if lost is None else _without_output(record, lost)
+        return walk(view, **a, eps=eps, padding=padding)
+    mean, var = running_on_view("batch_norm_steps", view, running_mean, running_var)
+    return walk_constant(view, **a, mean=mean, var=var, eps=eps, padding=padding)
 
 
 def batch_norm_statistics(
@@ -225,18 +213,32 @@ def batch_norm_statistics(
         >>> batch_norm_statistics(x, mask=np.array([True, True, False]))
         (array([2., 5.]), array([1., 0.]), 2)
     """
-    view, a = _checked("batch_norm_statistics", axis, 0.0, x=x)
-    padding = padding_of("batch_norm_statistics", view, mask, training=True)
+    view, a = checked_batch("batch_norm_statistics", axis, 0.0, x=x)
+    padding = padding_of("batch_norm_statistics", view, mask, some=True)
     x = without_junk(padding, x=a["x"])["x"]
     found = moments(fold(view, x), view.axes, mask=padding.on_view)
     count = view.set_size if padding.on_view is None else int(padding.on_view.sum())
     return found.mean.reshape(-1), found.var.reshape(-1), count
 
 
-def _checked(where: str, axis: int, eps: float, **arrays: Any) -> tuple[View, dict[str, Any]]:
+def checked_batch(
+    where: str, axis: int, eps: float, *, also: Iterable[Problem] = (), **arrays: Any
+) -> tuple[View, dict[str, Any]]:
+    """The view and the float64 arrays of a norm over the batch.
+
+    Args:
+        where: The function that is asking, for the message.
+        axis: Where the channels stand.
+        eps: Added to the variance.
+        also: Problems of what only this norm has.
+        **arrays: The arguments by name.
+
+    Raises:
+        InvalidInputError: Something does not fit.
+    """
     arrays = checks.real(where, **arrays)
     x = arrays["x"]
-    problems = list(checks.epsilon(eps))
+    problems = [*checks.epsilon(eps), *also]
     if x.ndim < 2:
         problems.append(
             Problem(
@@ -259,22 +261,32 @@ def _checked(where: str, axis: int, eps: float, **arrays: Any) -> tuple[View, di
     return batch_view(x.shape, axis), arrays
 
 
-def _without_output(record: Steps, lost: Mask) -> Steps:
-    """The graph with 0 where junk comes out; its gradient there is 0 already."""
-    *before, y = record.steps
-    return replace(record, steps=(*before, replace(y, value=np.where(lost, 0.0, y.value))))
-
-
-def _running(
-    where: str, view: View, running_mean: checks.RealArray | None, running_var: checks.RealArray | None
+def running_on_view(
+    where: str,
+    view: View,
+    running_mean: checks.RealArray | None,
+    running_var: checks.RealArray | None,
+    *,
+    always: bool = False,
 ) -> tuple[Any, Any]:
-    """The running statistics on the view."""
+    """The running statistics on the view.
+
+    Args:
+        where: The function that is asking, for the message.
+        view: That of batch norm.
+        running_mean: One entry per channel.
+        running_var: The same, without eps.
+        always: Whether they are needed in training too.
+
+    Raises:
+        InvalidInputError: One is missing, has another shape or is a negative variance.
+    """
     running = checks.real(where, running_mean=running_mean, running_var=running_var)
     problems = []
     for name, value in running.items():
         if value is None:
-            fix = "pass it, or training=True."
-            problems.append(Problem(f"`{name}` must be given in evaluation.", got=f"{name} = None", fix=fix))
+            when, fix = ("", "pass it.") if always else (" in evaluation", "pass it, or training=True.")
+            problems.append(Problem(f"`{name}` must be given{when}.", got=f"{name} = None", fix=fix))
         problems += checks.shaped(running, name, view.set_shape, "one entry per channel of `x`")
     mean, var = running.values()
     if var is not None and np.any(var < 0):

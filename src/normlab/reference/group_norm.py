@@ -8,6 +8,7 @@ from jaxtyping import Float64, Real
 from normlab import errors
 from normlab.errors import Problem
 from normlab.reference import checks
+from normlab.reference.mask import Mask, padding_of
 from normlab.reference.normalize import norm, norm_vjp
 from normlab.reference.steps import Steps, walk
 from normlab.reference.view import View, group_view
@@ -20,13 +21,18 @@ def group_norm(
     bias: checks.RealArray | None = None,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> Float64[np.ndarray, "*shape"]:
     """y = weight · (x − mean) / √(var + eps) + bias, one mean and one biased variance per sample and group.
 
     One group is layer norm over (C, *S); C groups are instance norm.
 
+    With a mask, all values are normalized, with the moments of the real ones, as in `batch_norm`; padding that is NaN,
+    infinite or beyond 1e100 comes out as 0. A sample without a real value comes out as the bias.
+
     Shape:
-        x: (N, C, *S). weight, bias: (C,). y: as x.
+        x: (N, C, *S). weight, bias: (C,).
+        mask: broadcastable to (N, *S). y: as x.
 
     Args:
         x: The values.
@@ -34,15 +40,17 @@ def group_norm(
         weight: Scale, or None for 1.
         bias: Shift, or None for 0.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         The normalized values; an empty array for an empty one.
 
     Raises:
-        InvalidInputError: A shape does not fit, `num_groups` does not divide C, or `eps` is negative.
+        InvalidInputError: A shape does not fit, `num_groups` does not divide C, the mask is not boolean, or `eps` is
+            negative.
 
     Differs from torch:
-        torch refuses a batch in which a group has one value; here x_hat is then 0.
+        torch refuses a batch in which a group has one value; here x_hat is then 0. torch has no mask.
 
     Source:
         Wu & He (2018), equations 1, 2, 6 and 7.
@@ -52,7 +60,7 @@ def group_norm(
         array([[-1. , -0.5,  0. ,  1.5,  0. ,  0. ,  0. ,  0. ]])
     """
     view, a = checked_groups("group_norm", num_groups, eps, x=x, weight=weight, bias=bias)
-    return norm(view, **a, eps=eps)
+    return norm(view, **a, eps=eps, padding=padding_of("group_norm", view, mask))
 
 
 def group_norm_vjp(
@@ -63,11 +71,12 @@ def group_norm_vjp(
     bias: checks.RealArray | None = None,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, " c"] | None, Float64[np.ndarray, " c"] | None]:
     """Gradients of `group_norm` in closed form.
 
     With g = dy · weight: dx = rstd · (g − mean(g) − x_hat · mean(g·x_hat)); dweight = Σ dy·x_hat;
-    dbias = Σ dy.
+    dbias = Σ dy. With a mask as in `batch_norm_vjp`; dx of a sample without a real value is 0.
 
     Shape:
         dy: as x. The others as in `group_norm`.
@@ -79,6 +88,7 @@ def group_norm_vjp(
         weight: Scale, or None.
         bias: Shift, or None.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         dx, dweight, dbias; None for a parameter that is None.
@@ -94,7 +104,7 @@ def group_norm_vjp(
         array([-0.5,  0. ])
     """
     view, a = checked_groups("group_norm_vjp", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
-    return norm_vjp(view, **a, eps=eps)
+    return norm_vjp(view, **a, eps=eps, padding=padding_of("group_norm_vjp", view, mask))
 
 
 def group_norm_steps(
@@ -105,6 +115,7 @@ def group_norm_steps(
     dy: checks.RealArray,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> Steps:
     """Group norm as a computational graph, with the same nine nodes as batch norm.
 
@@ -115,6 +126,7 @@ def group_norm_steps(
         bias: Shift, or None.
         dy: Gradient with respect to the output.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         Each node with its value and its gradient, then dx, dweight and dbias.
@@ -128,7 +140,7 @@ def group_norm_steps(
         array([[2., 7.]])
     """
     view, a = checked_groups("group_norm_steps", num_groups, eps, x=x, weight=weight, bias=bias, dy=dy)
-    return walk(view, **a, eps=eps)
+    return walk(view, **a, eps=eps, padding=padding_of("group_norm_steps", view, mask))
 
 
 def checked_groups(

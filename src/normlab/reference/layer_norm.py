@@ -8,6 +8,7 @@ from jaxtyping import Float64, Real
 
 from normlab import errors
 from normlab.reference import checks
+from normlab.reference.mask import Mask, padding_of_elements
 from normlab.reference.normalize import norm, norm_vjp
 from normlab.reference.steps import Steps, walk
 from normlab.reference.view import View, layer_view
@@ -20,11 +21,16 @@ def layer_norm(
     bias: checks.RealArray | None = None,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> Float64[np.ndarray, "*shape"]:
     """y = weight · (x − mean) / √(var + eps) + bias, one mean and one biased variance per sample.
 
+    With a mask, all values are normalized, with the moments of the real ones, as in `batch_norm`; padding that is NaN,
+    infinite or beyond 1e100 comes out as 0. A sample without a real value comes out as the bias.
+
     Shape:
-        x: (*, *normalized_shape). weight, bias: normalized_shape. y: as x.
+        x: (*, *normalized_shape). weight, bias: normalized_shape.
+        mask: broadcastable to x. y: as x.
 
     Args:
         x: The values.
@@ -32,12 +38,16 @@ def layer_norm(
         weight: Scale, or None for 1.
         bias: Shift, or None for 0.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         The normalized values; an empty array for an empty one.
 
     Raises:
-        InvalidInputError: A shape does not fit, or `eps` is negative.
+        InvalidInputError: A shape does not fit, the mask is not boolean, or `eps` is negative.
+
+    Differs from torch:
+        torch has no mask.
 
     Source:
         Ba, Kiros & Hinton (2016), equations 3 and 4.
@@ -45,9 +55,11 @@ def layer_norm(
     Example:
         >>> layer_norm(np.array([[1.0, 2.0, 3.0, 6.0]]), 4, eps=0.5)
         array([[-1. , -0.5,  0. ,  1.5]])
+        >>> layer_norm(np.array([[1.0, 2.0, 3.0, 6.0, 9.0]]), 5, eps=0.5, mask=np.arange(5) < 4)
+        array([[-1. , -0.5,  0. ,  1.5,  3. ]])
     """
     view, a = checked_layer("layer_norm", normalized_shape, eps, x=x, weight=weight, bias=bias)
-    return norm(view, **a, eps=eps)
+    return norm(view, **a, eps=eps, padding=padding_of_elements("layer_norm", view, mask))
 
 
 def layer_norm_vjp(
@@ -58,11 +70,12 @@ def layer_norm_vjp(
     bias: checks.RealArray | None = None,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*param"] | None, Float64[np.ndarray, "*param"] | None]:
     """Gradients of `layer_norm` in closed form.
 
     With g = dy · weight: dx = rstd · (g − mean(g) − x_hat · mean(g·x_hat)); dweight = Σ dy·x_hat;
-    dbias = Σ dy.
+    dbias = Σ dy. With a mask as in `batch_norm_vjp`; dx of a sample without a real value is 0.
 
     Shape:
         dy: as x. The others as in `layer_norm`.
@@ -74,6 +87,7 @@ def layer_norm_vjp(
         weight: Scale, or None.
         bias: Shift, or None.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         dx, dweight, dbias; None for a parameter that is None.
@@ -89,7 +103,7 @@ def layer_norm_vjp(
         array([-0.5,  0. ])
     """
     view, a = checked_layer("layer_norm_vjp", normalized_shape, eps, x=x, weight=weight, bias=bias, dy=dy)
-    return norm_vjp(view, **a, eps=eps)
+    return norm_vjp(view, **a, eps=eps, padding=padding_of_elements("layer_norm_vjp", view, mask))
 
 
 def layer_norm_steps(
@@ -100,6 +114,7 @@ def layer_norm_steps(
     dy: checks.RealArray,
     *,
     eps: float = 1e-5,
+    mask: Mask | None = None,
 ) -> Steps:
     """Layer norm as a computational graph, with the same nine nodes as batch norm.
 
@@ -110,6 +125,7 @@ def layer_norm_steps(
         bias: Shift, or None.
         dy: Gradient with respect to the output.
         eps: Added to the variance.
+        mask: True where a value is real.
 
     Returns:
         Each node with its value and its gradient, then dx, dweight and dbias.
@@ -124,7 +140,7 @@ def layer_norm_steps(
         ('mean = Σ x / n', array([3.]), 'dmean = −Σ dcentered', array([-6.]))
     """
     view, a = checked_layer("layer_norm_steps", normalized_shape, eps, x=x, weight=weight, bias=bias, dy=dy)
-    return walk(view, **a, eps=eps)
+    return walk(view, **a, eps=eps, padding=padding_of_elements("layer_norm_steps", view, mask))
 
 
 def checked_layer(

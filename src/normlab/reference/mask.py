@@ -1,5 +1,6 @@
-"""Masks of batch norm: which positions are real, and what becomes of padding that cannot be computed with."""
+"""Masks: which values are real, and what becomes of padding that cannot be computed with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,33 +25,30 @@ class Padding:
     """Where a batch is padded; nothing is, when there was no mask."""
 
     real: Bool[np.ndarray, "..."] | None = None  # broadcastable to x as the user knows it
-    on_view: Bool[np.ndarray, "n 1 1 s"] | None = None  # the same on the view
+    on_view: Bool[np.ndarray, "n g c s"] | None = None  # the same, broadcastable to x on the view
 
 
-def padding_of(where: str, view: View, mask: Mask | None, *, training: bool) -> Padding:
-    """What the mask says, once it is known to fit and, in training, that at least one position counts.
+UNPADDED = Padding()
+
+
+def padding_of(where: str, view: View, mask: Mask | None, *, some: bool = False) -> Padding:
+    """What a mask of positions says, once it is known to fit and, if need be, that at least one position counts.
 
     Args:
         where: The function that is asking, for the message.
-        view: That of batch norm.
+        view: That of a norm whose channels are padded together: batch, instance or group norm.
         mask: True where a value is real; broadcastable to (N, *S).
-        training: Whether moments will be taken.
+        some: Whether there must be a real position, since all share the moments (batch norm in training).
 
     Raises:
         InvalidInputError: The mask is not boolean, does not fit, or leaves nothing to take moments of.
     """
     expected = (view.shape[0], *view.positions)
     real = np.ones(expected, dtype=bool)
-    problems = []
-    if mask is not None and mask.dtype != np.bool_:
-        fix = "pass mask.astype(bool), True where a value is real."
-        problems.append(Problem("`mask` must be boolean.", got=errors.describe(mask=mask), fix=fix))
-    elif mask is not None and not _broadcastable(mask.shape, expected):
-        rule = f"`mask` must be broadcastable to {expected}, the shape of `x` without its channels."
-        problems.append(Problem(rule, got=errors.describe(mask=mask)))
-    elif mask is not None:
+    problems = list(_problems(mask, expected, "the shape of `x` without its channels"))
+    if mask is not None and not problems:
         real = np.broadcast_to(mask, expected)
-    if training and not real.any():
+    if some and not real.any():
         problems.append(
             Problem(
                 "the moments need at least one valid position.",
@@ -60,11 +58,30 @@ def padding_of(where: str, view: View, mask: Mask | None, *, training: bool) -> 
         )
     errors.invalid_input(where, problems)
     if mask is None:
-        return Padding()
+        return UNPADDED
     return Padding(
         real=np.expand_dims(real, view.channel_axis),
         on_view=real.reshape(view.shape[0], 1, 1, view.shape[3]),
     )
+
+
+def padding_of_elements(where: str, view: View, mask: Mask | None) -> Padding:
+    """What a mask of elements says, once it is known to fit; a sample need not have a real value.
+
+    Args:
+        where: The function that is asking, for the message.
+        view: That of a norm over the last dimensions: layer or RMS norm.
+        mask: True where a value is real; broadcastable to the shape of `x`.
+
+    Raises:
+        InvalidInputError: The mask is not boolean or does not fit.
+    """
+    fix = "let its dimensions line up with the last ones of `x`; for whole samples, mask[..., None]."
+    errors.invalid_input(where, _problems(mask, view.x_shape, "the shape of `x`", fix=fix))
+    if mask is None:
+        return UNPADDED
+    real = np.broadcast_to(mask, view.x_shape)
+    return Padding(real=real, on_view=real.reshape(view.shape))
 
 
 def junk(padding: Padding, x: Array) -> Bool[np.ndarray, "..."] | None:
@@ -93,6 +110,22 @@ def without_junk(padding: Padding, **arrays: Any) -> dict[str, Any]:
     if "dy" in arrays:
         arrays["dy"] = np.where(lost | junk(padding, arrays["dy"]), 0.0, arrays["dy"])
     return arrays
+
+
+def without_output(padding: Padding, x: Array, y: Array) -> Array:
+    """`y` with 0 where `x` was junk."""
+    lost = junk(padding, x)
+    return y if lost is None else np.where(lost, 0.0, y)
+
+
+def _problems(mask: Mask | None, expected: tuple[int, ...], meaning: str, *, fix: str = "") -> Iterator[Problem]:
+    if mask is None:
+        return
+    got = errors.describe(mask=mask)
+    if mask.dtype != np.bool_:
+        yield Problem("`mask` must be boolean.", got=got, fix="pass mask.astype(bool), True where a value is real.")
+    elif not _broadcastable(mask.shape, expected):
+        yield Problem(f"`mask` must be broadcastable to {expected}, {meaning}.", got=got, fix=fix)
 
 
 def _broadcastable(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

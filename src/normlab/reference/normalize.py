@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from normlab.reference.mask import UNPADDED, Padding, without_junk, without_output
 from normlab.reference.view import View, fold, fold_weight, unfold
 
 Array = Float64[np.ndarray, "..."]
@@ -50,8 +51,25 @@ def moments(x: Array, axes: tuple[int, ...], *, center: bool = True, mask: Mask 
     return Moments(mean, var, count)
 
 
+def deviation(found: Moments, *, eps: float) -> Array:
+    """√(var + eps) of each set, and ∞ of a set without values.
+
+    Nothing can be said about such a set. Divided by ∞, all of its x_hat are 0, so that the bias comes out, and nothing
+    flows back.
+
+    Args:
+        found: The moments.
+        eps: Added to the variance.
+
+    Example:
+        >>> deviation(Moments(np.zeros(2), np.array([3.5, 0.0]), np.array([4.0, 0.0])), eps=0.5)
+        array([ 2., inf])
+    """
+    return np.where(found.count > 0, np.sqrt(found.var + eps), np.inf)
+
+
 def normalize(x: Array, axes: tuple[int, ...], *, eps: float, center: bool = True, mask: Mask | None = None) -> Array:
-    """x_hat = (x − mean) / √(var + eps), for all positions, with the moments of the real ones.
+    """x_hat = (x − mean) / √(var + eps), for all positions, with the moments of the real ones; 0 if there are none.
 
     Args:
         x: The values.
@@ -61,7 +79,7 @@ def normalize(x: Array, axes: tuple[int, ...], *, eps: float, center: bool = Tru
         mask: True where a value takes part in the moments.
     """
     found = moments(x, axes, center=center, mask=mask)
-    x_hat: Array = (x - found.mean) / np.sqrt(found.var + eps)
+    x_hat: Array = (x - found.mean) / deviation(found, eps=eps)
     return x_hat
 
 
@@ -82,7 +100,7 @@ def normalize_vjp(
         mask: True where a value took part in the moments.
     """
     found = moments(x, axes, center=center, mask=mask)
-    rstd = 1 / np.sqrt(found.var + eps)
+    rstd = 1 / deviation(found, eps=eps)
     x_hat = (x - found.mean) * rstd
     through_moments = x_hat * np.sum(g * x_hat, axis=axes, keepdims=True)
     if center:
@@ -110,11 +128,12 @@ def scale_and_shift_vjp(
 
 
 def norm(
-    view: View, x: Array, weight: Array | None, bias: Array | None, *, eps: float, mask: Mask | None = None
+    view: View, x: Array, weight: Array | None, bias: Array | None, *, eps: float, padding: Padding = UNPADDED
 ) -> Array:
-    """Normalization, scale and shift: what the whole family has in common."""
-    x_hat = normalize(fold(view, x), view.axes, eps=eps, center=view.center, mask=mask)
-    return unfold(view, scale_and_shift(view, x_hat, weight, bias))
+    """Normalization, scale and shift: what the whole family has in common. Junk in the padding comes out as 0."""
+    clean = without_junk(padding, x=x)["x"]
+    x_hat = normalize(fold(view, clean), view.axes, eps=eps, center=view.center, mask=padding.on_view)
+    return without_output(padding, x, unfold(view, scale_and_shift(view, x_hat, weight, bias)))
 
 
 def norm_vjp(
@@ -125,11 +144,12 @@ def norm_vjp(
     bias: Array | None,
     *,
     eps: float,
-    mask: Mask | None = None,
+    padding: Padding = UNPADDED,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients of `norm` with respect to x, weight and bias, in closed form."""
-    x, dy = fold(view, x), fold(view, dy)
-    x_hat = normalize(x, view.axes, eps=eps, center=view.center, mask=mask)
+    clean = without_junk(padding, x=x, dy=dy)
+    x, dy = fold(view, clean["x"]), fold(view, clean["dy"])
+    x_hat = normalize(x, view.axes, eps=eps, center=view.center, mask=padding.on_view)
     g, dweight, dbias = scale_and_shift_vjp(view, dy, x_hat, weight, bias)
-    dx = normalize_vjp(g, x, view.axes, eps=eps, center=view.center, mask=mask)
+    dx = normalize_vjp(g, x, view.axes, eps=eps, center=view.center, mask=padding.on_view)
     return unfold(view, dx), dweight, dbias

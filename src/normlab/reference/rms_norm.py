@@ -7,6 +7,7 @@ from jaxtyping import Float64, Real
 
 from normlab.reference import checks
 from normlab.reference.layer_norm import checked_layer
+from normlab.reference.mask import Mask, padding_of_elements
 from normlab.reference.normalize import norm, norm_vjp
 from normlab.reference.steps import Steps, walk
 
@@ -17,11 +18,16 @@ def rms_norm(
     weight: checks.RealArray | None = None,
     *,
     eps: float | None = None,
+    mask: Mask | None = None,
 ) -> Float64[np.ndarray, "*shape"]:
     """y = weight · x / √(mean(x²) + eps), one mean of squares per sample.
 
+    With a mask, all values are normalized, with the moments of the real ones, as in `batch_norm`; padding that is NaN,
+    infinite or beyond 1e100 comes out as 0. A sample without a real value comes out as 0.
+
     Shape:
-        x: (*, *normalized_shape). weight: normalized_shape. y: as x.
+        x: (*, *normalized_shape). weight: normalized_shape.
+        mask: broadcastable to x. y: as x.
 
     Args:
         x: The values.
@@ -29,12 +35,16 @@ def rms_norm(
         weight: Scale, or None for 1.
         eps: Added to the mean of squares; None is the machine epsilon of the dtype that `x` came in (of
             float64 for integers), as in torch.
+        mask: True where a value is real.
 
     Returns:
         The normalized values; an empty array for an empty one.
 
     Raises:
-        InvalidInputError: A shape does not fit, or `eps` is negative.
+        InvalidInputError: A shape does not fit, the mask is not boolean, or `eps` is negative.
+
+    Differs from torch:
+        torch has no mask.
 
     Source:
         Zhang & Sennrich (2019), equation 4; eps is torch's.
@@ -45,7 +55,7 @@ def rms_norm(
     """
     eps = _resolved(eps, x)
     view, a = checked_layer("rms_norm", normalized_shape, eps, center=False, x=x, weight=weight)
-    return norm(view, **a, bias=None, eps=eps)
+    return norm(view, **a, bias=None, eps=eps, padding=padding_of_elements("rms_norm", view, mask))
 
 
 def rms_norm_vjp(
@@ -55,8 +65,11 @@ def rms_norm_vjp(
     weight: checks.RealArray | None = None,
     *,
     eps: float | None = None,
+    mask: Mask | None = None,
 ) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*param"] | None]:
     """Gradients of `rms_norm` in closed form: dx = rrms · (g − x_hat · mean(g·x_hat)), g = dy · weight.
+
+    With a mask, dx = rrms · (g − m/n · x_hat · Σ g·x_hat), m the mask and n its count in the sample.
 
     Shape:
         dy: as x. The others as in `rms_norm`.
@@ -67,6 +80,7 @@ def rms_norm_vjp(
         normalized_shape: The last dimensions of `x`.
         weight: Scale, or None.
         eps: Added to the mean of squares; None as in `rms_norm`.
+        mask: True where a value is real.
 
     Returns:
         dx, dweight; None for a weight that is None.
@@ -83,7 +97,7 @@ def rms_norm_vjp(
     """
     eps = _resolved(eps, x)
     view, a = checked_layer("rms_norm_vjp", normalized_shape, eps, center=False, x=x, weight=weight, dy=dy)
-    dx, dweight, _ = norm_vjp(view, **a, bias=None, eps=eps)
+    dx, dweight, _ = norm_vjp(view, **a, bias=None, eps=eps, padding=padding_of_elements("rms_norm_vjp", view, mask))
     return dx, dweight
 
 
@@ -94,6 +108,7 @@ def rms_norm_steps(
     dy: checks.RealArray,
     *,
     eps: float | None = None,
+    mask: Mask | None = None,
 ) -> Steps:
     """RMS norm as a computational graph: squared, mean_square, rms, rrms, x_hat, scaled, y.
 
@@ -103,6 +118,7 @@ def rms_norm_steps(
         weight: Scale, or None.
         dy: Gradient with respect to the output.
         eps: Added to the mean of squares; None as in `rms_norm`.
+        mask: True where a value is real.
 
     Returns:
         Each node with its value and its gradient, then dx and dweight (dbias is None).
@@ -117,7 +133,7 @@ def rms_norm_steps(
     """
     eps = _resolved(eps, x)
     view, a = checked_layer("rms_norm_steps", normalized_shape, eps, center=False, x=x, weight=weight, dy=dy)
-    return walk(view, **a, bias=None, eps=eps)
+    return walk(view, **a, bias=None, eps=eps, padding=padding_of_elements("rms_norm_steps", view, mask))
 
 
 def _resolved(eps: float | None, x: checks.RealArray) -> float:

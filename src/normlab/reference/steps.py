@@ -4,11 +4,12 @@ The closed form in `normalize.py` is this walk, multiplied out. The walk is the 
 section 3, and of the CS231n course: nine nodes for the norms that centre.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
+from normlab.reference.mask import UNPADDED, Padding, without_junk, without_output
 from normlab.reference.normalize import scale_and_shift_vjp
 from normlab.reference.view import View, fold, fold_weight, unfold
 
@@ -50,7 +51,7 @@ def walk(
     dy: Array,
     *,
     eps: float,
-    mask: Bool[np.ndarray, "..."] | None = None,
+    padding: Padding = UNPADDED,
 ) -> Steps:
     """Walks forward and backward with the moments of `x` itself.
 
@@ -61,11 +62,13 @@ def walk(
         bias: Shift, or None.
         dy: Gradient with respect to the output, in the user's shape.
         eps: Added to the variance.
-        mask: On the view; True where a value takes part in the moments.
+        padding: Where `x` is padded: what is padding takes no part in the moments, and junk in no node.
     """
-    x, dy = fold(view, x), fold(view, dy)
+    given, clean, mask = x, without_junk(padding, x=x, dy=dy), padding.on_view
+    x, dy = fold(view, clean["x"]), fold(view, clean["dy"])
     real = np.broadcast_to(True if mask is None else mask, x.shape)
-    n = np.maximum(np.sum(real, axis=view.axes, keepdims=True), 1)
+    count = np.sum(real, axis=view.axes, keepdims=True)
+    n = np.maximum(count, 1)
 
     def total(values: Array) -> Array:
         summed: Array = np.sum(values, axis=view.axes, keepdims=True)
@@ -75,7 +78,7 @@ def walk(
     centered = x - mean
     squared = centered**2
     var = np.sum(squared, axis=view.axes, keepdims=True, where=real) / n
-    std = np.sqrt(var + eps)
+    std = np.where(count > 0, np.sqrt(var + eps), np.inf)  # ∞ as in `deviation`
     rstd = 1 / std
     x_hat = centered * rstd
 
@@ -109,7 +112,8 @@ def walk(
             ("x_hat", "x · rrms", x_hat, _dx_hat(weight), dx_hat),
         ]
     nodes += _last_two(view, x_hat, weight, bias, dy)
-    return Steps(view, _named(view, nodes), unfold(view, dx), dx_equation, dweight, dbias)
+    steps = _without_output(_named(view, nodes), padding, given)
+    return Steps(view, steps, unfold(view, dx), dx_equation, dweight, dbias)
 
 
 def walk_constant(
@@ -122,6 +126,7 @@ def walk_constant(
     mean: Array,
     var: Array,
     eps: float,
+    padding: Padding = UNPADDED,
 ) -> Steps:
     """Walks with a mean and a variance that are constants, as batch norm does in evaluation.
 
@@ -136,8 +141,10 @@ def walk_constant(
         mean: Running mean, on the view.
         var: Running variance, on the view.
         eps: Added to the variance.
+        padding: Where `x` is padded: junk takes no part in any node.
     """
-    x, dy = fold(view, x), fold(view, dy)
+    given, clean = x, without_junk(padding, x=x, dy=dy)
+    x, dy = fold(view, clean["x"]), fold(view, clean["dy"])
     centered = x - mean
     std = np.sqrt(var + eps)
     rstd = 1 / std
@@ -153,7 +160,8 @@ def walk_constant(
         ("x_hat", "centered · rstd", x_hat, _dx_hat(weight), dx_hat),
         *_last_two(view, x_hat, weight, bias, dy),
     ]
-    return Steps(view, _named(view, nodes), unfold(view, dcentered), "dx = dcentered", dweight, dbias)
+    steps = _without_output(_named(view, nodes), padding, given)
+    return Steps(view, steps, unfold(view, dcentered), "dx = dcentered", dweight, dbias)
 
 
 Node = tuple[str, str, Array, str, Array | None]
@@ -170,6 +178,12 @@ def _last_two(view: View, x_hat: Array, weight: Array | None, bias: Array | None
         ("scaled", "x_hat" if weight is None else "weight · x_hat", scaled, "dy", dy),
         ("y", "scaled" if bias is None else "scaled + bias", y, "given", dy),
     ]
+
+
+def _without_output(steps: tuple[Step, ...], padding: Padding, x: Array) -> tuple[Step, ...]:
+    """The nodes with 0 where junk comes out; the gradient there is 0 already."""
+    *before, y = steps
+    return (*before, replace(y, value=without_output(padding, x, y.value)))
 
 
 def _named(view: View, nodes: list[Node]) -> tuple[Step, ...]:

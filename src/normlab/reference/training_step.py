@@ -23,8 +23,8 @@ def training_step(
 ) -> tuple[float, Arrays, Arrays, States]:
     """Loss and gradients of a batch, and then the step of the optimizer; nothing that was given is changed.
 
-    If the loss is not finite no step is taken: parameters and states come back as they were, while the running
-    statistics have seen the batch, as in torch when training stops between loss and step.
+    If the loss is not finite no step is taken: parameters and states come back as they were. Running statistics take
+    what is finite of such a batch and skip the rest (`update_running`), where torch's are spoilt for ever.
 
     Args:
         net: The architecture.
