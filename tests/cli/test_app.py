@@ -24,10 +24,8 @@ def test_the_version(call: Callable[..., Called]) -> None:
 def test_help_names_every_command(call: Callable[..., Called]) -> None:
     code, out, err = call("--help")
     assert (code, err) == (0, "")
-    assert all(
-        f" {command} " in out
-        for command in ("compare", "claims", "recipes", "report", "reproduce", "ls", "diff", "explain")
-    )
+    lab = ("compare", "claims", "recipes", "report", "reproduce", "ls", "diff", "explain")
+    assert all(f" {command} " in out for command in (*lab, "recalibrate", "freeze", "fold", "swap"))
 
 
 def test_recipes_lists_every_recipe_and_every_key(call: Callable[..., Called]) -> None:

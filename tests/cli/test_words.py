@@ -126,7 +126,7 @@ def test_a_network_and_data_of_theirs_are_compared(typed: Typed) -> None:
     code, out, err = typed("--model", "my.py:make_model", "--data", "my.py:load", *words)
     assert code == 0, err
     assert "Which normalization suits my.py:make_model?" in out
-    for line in ("1 of 1 norm layer is batch norm already", "1 of 1 norm layer swapped to group norm"):
+    for line in ("0 of 1 norm layer swapped to batch norm, 1 already so", "1 of 1 norm layer swapped to group norm"):
         assert line in out
     assert "a word of theirs" not in out
     assert "a word of theirs" in err

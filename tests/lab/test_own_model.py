@@ -97,11 +97,11 @@ def test_the_norms_are_those_of_the_config(nets: Path) -> None:
     model, report = network(chosen, data())
     assert repr(model[1]) == repr(nn.GroupNorm(4, 8, 0.5))
     assert report is not None
-    assert [each.name for each in report.swapped] == ["1"]
+    assert [each.name for each in report.touched] == ["1"]
     assert all(each.training for each in model.modules())
     said = described_network(model, report)
     assert said["swapped"]["swapped"][0] == {
-        "name": "1", "before": "BatchNorm1d(8)", "after": "GroupNorm(4, 8)", "lost": (),
+        "name": "1", "before": "BatchNorm1d(8)", "after": "GroupNorm(4, 8)",
     }  # fmt: skip
     assert (said["parameters"], said["buffers"]) == (2 * 8 + 8 + 16 + 8 * 3 + 3, 0)
 

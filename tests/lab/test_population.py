@@ -89,7 +89,9 @@ def test_nothing_else_moves() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in net.modules()] == modes
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"1.running_mean", "1.running_var", "6.running_mean", "6.running_var"}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert moved == {f"{norm}.{name}" for norm in (1, 6) for name in statistics}
+    assert int(net[1].num_batches_tracked) == 3
     assert not any(module._forward_pre_hooks for module in net.modules())
 
 
@@ -104,3 +106,19 @@ def test_a_network_without_batch_norm_is_left_alone() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False))
     set_population_statistics(net, data()[:, :, 0, 0], 8, "pooled")
     assert net[1].running_mean is None
+
+
+def test_activations_that_are_not_finite_give_statistics_that_evaluate_to_nothing() -> None:
+    """As the moving average would: the run goes on, and its record says that there is no metric."""
+    net, x = model(), data()
+    x[3, 0, 0, 0] = torch.inf
+    set_population_statistics(net, x, 8, "pooled")
+    assert net[1].running_var.isnan().all()
+    assert net.eval()(data()).isnan().all()
+
+
+def test_other_norms_are_left_alone() -> None:
+    net = nn.Sequential(nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten(), nn.BatchNorm1d(8))
+    set_population_statistics(net, data()[:, :, :2, :2].flatten(2), 8, "pooled")
+    assert net[0].running_var.equal(torch.ones(2))
+    assert not net[2].running_var.equal(torch.ones(8))

@@ -13,7 +13,7 @@ from tests.lab.own_recipes import write as write
 
 from normlab.lab import RECIPES, Recipe, with_words
 from normlab.lab.prepare import prepare, said_of_swaps
-from normlab.tools.swapped import Kept, Swapped, SwapReport
+from normlab.tools.report import Report, Skipped, Touched
 
 
 def test_what_is_ours_comes_back_as_it_is_and_torch_is_not_loaded() -> None:
@@ -37,7 +37,7 @@ def test_the_task_is_that_of_the_data(own: Callable[..., Recipe], data: str, mod
     assert recipe.base.task == task
     assert recipe == recipe.model_validate(recipe.model_dump())
     assert {name: report.title() for name, report in reports.items()} == {
-        "batch": "1 of 1 norm layer is batch norm already",
+        "batch": "0 of 1 norm layer swapped to batch norm, 1 already so",
         "group": "1 of 1 norm layer swapped to group norm",
         "layer": "1 of 1 norm layer swapped to layer norm",
     }
@@ -98,13 +98,17 @@ def test_a_recipe_is_asked_of_their_network(
     changed, reports = prepare(own("norm_groups=4", *([] if norms else ["norm=none,batch"]), recipe=recipe))
     assert changed.question == question
     assert norms is None or changed.axes["norm"] == norms
-    assert {report.to for report in reports.values()} == set(changed.axes["norm"])
+    assert {report.done for report in reports.values()} == {
+        f"swapped to {'no' if norm == 'none' else norm} norm" for norm in changed.axes["norm"]
+    }
     assert changed.base.optimizer.name == RECIPES[recipe].base.optimizer.name
 
 
 def test_statistics_of_evaluation_can_be_compared_in_their_network(own: Callable[..., Recipe]) -> None:
     _, reports = prepare(own(recipe="population"))
-    assert [report.title() for report in reports.values()] == ["1 of 1 norm layer is batch norm already"] * 5
+    assert [report.title() for report in reports.values()] == [
+        "0 of 1 norm layer swapped to batch norm, 1 already so"
+    ] * 5
 
 
 @pytest.mark.parametrize(
@@ -167,17 +171,17 @@ def test_a_default_that_norms_of_theirs_do_not_have_is_refused(write: Write, own
 
 
 def test_what_is_said_of_swaps_is_short() -> None:
-    swapped = Swapped("1", "BatchNorm1d(8)", "RMSNorm(8)", ("bias",))
-    same = Kept("2", "BatchNorm1d(8)", "it is batch norm as it is", same=True)
-    odd = tuple(Kept(name, "Odd", "odd it is") for name in "34567")
+    swapped = Touched("1", "BatchNorm1d(8)", "to RMSNorm(8); its trained bias found no place there")
+    same = Skipped("2", "BatchNorm1d(8)", "it is batch norm as it is", same=True)
+    odd = tuple(Skipped(name, "Odd", "odd it is") for name in "34567")
     reports: dict[str, Any] = {
-        "batch, batch=2": SwapReport("batch", (), (same, same)),
-        "batch, batch=4": SwapReport("batch", (), (same, same)),
-        "rms": SwapReport("rms", (swapped,), odd),
+        "batch, batch=2": Report("swapped to batch norm", (), (same, same)),
+        "batch, batch=4": Report("swapped to batch norm", (), (same, same)),
+        "rms": Report("swapped to rms norm", (swapped,), odd),
     }
     assert said_of_swaps(reports) == [
-        "2 of 2 norm layers are batch norm already",
+        "0 of 2 norm layers swapped to batch norm, 2 already so",
         "1 of 6 norm layers swapped to rms norm",
         "  3, 4, 5 and 2 more: Odd kept, odd it is",
-        "  1: the trained bias of BatchNorm1d(8) found no place in RMSNorm(8)",
+        "  1: BatchNorm1d(8) to RMSNorm(8); its trained bias found no place there",
     ]

@@ -11,7 +11,7 @@ from torch import nn
 
 from normlab.tools import swap_
 from normlab.tools.norms import NORMS, ChannelRMSNorm, ChannelsLast, NoNorm
-from normlab.tools.swapped import Kept, Swapped
+from normlab.tools.report import Skipped, Touched
 
 EPS, GROUPS, CHANNELS = 1e-2, 2, 6
 SIDES = {"NC": (), "NCL": (5,), "NCHW": (3, 4), "NCDHW": (2, 3, 2)}
@@ -85,8 +85,8 @@ def test_a_swapped_norm_is_the_formula_with_the_weights_of_the_old_one(one: str,
     weight, bias = values(model[0], "weight", 1), values(model[0], "bias", 0)
     x = numbers(4, CHANNELS, *SIDES[layout])
     report = swap_(model, to, example=x, eps=EPS, groups=GROUPS)
-    assert [each.name for each in report.swapped] == ["0"]
-    assert not report.kept
+    assert [each.name for each in report.touched] == ["0"]
+    assert not report.skipped
     if to == "rms":
         bias = np.zeros(CHANNELS)
     assert_near(model(x), formula(to, x.numpy(), weight, bias))
@@ -103,13 +103,15 @@ def test_a_norm_over_the_last_dimension_is_swapped_with_the_channels_there(
     x = numbers(*shape)
     report = swap_(model, to, example=x, eps=EPS, groups=GROUPS)
     if one == to:
-        assert report.kept == (Kept("0", f"{type(model[0]).__name__}(6)", f"it is {to} norm as it is", same=True),)
+        assert report.skipped == (
+            Skipped("0", f"{type(model[0]).__name__}(6)", f"it is {to} norm as it is", same=True),
+        )
         return
     if to == "rms":
         bias = np.zeros(CHANNELS)
     if to in ("layer", "rms"):  # each position by itself, as it was
         flat = formula(to, x.numpy().reshape(-1, CHANNELS), weight, bias)
-        assert type(model[0]) is (nn.LayerNorm if to == "layer" else nn.RMSNorm)
+        assert isinstance(model[0], nn.LayerNorm if to == "layer" else nn.RMSNorm)
         assert_near(model(x), flat.reshape(shape))
         return
     expected = formula(to, np.moveaxis(x.numpy(), -1, 1), weight, bias)
@@ -145,8 +147,8 @@ def test_a_layer_norm_over_whole_samples_has_its_channels_first(to: str, sides: 
     """Its weight has one value a position, which has no place in one with a value a channel."""
     model = nn.Sequential(drawn(nn.LayerNorm((CHANNELS, *sides))))
     x = numbers(4, CHANNELS, *sides)
-    (swapped,) = swap_(model, to, example=x, eps=EPS, groups=GROUPS).swapped
-    assert swapped.lost == ("weight", "bias")
+    (swapped,) = swap_(model, to, example=x, eps=EPS, groups=GROUPS).touched
+    assert swapped.change.endswith("; its trained weight and bias found no place there")
     assert_near(model(x), formula(to, x.numpy(), np.ones(CHANNELS), np.zeros(CHANNELS)))
 
 
@@ -167,7 +169,7 @@ def test_a_model_is_swapped_again_and_again() -> None:
     x = numbers(4, CHANNELS, 3, 4)
     types = []
     for to in ("group", "layer", "rms", "instance"):
-        assert not swap_(model, to, example=x, groups=GROUPS).kept
+        assert not swap_(model, to, example=x, groups=GROUPS).skipped
         norms = [each.norm if isinstance(each, ChannelsLast) else each for each in (model[0], model[2])]
         types.append([type(norm).__name__ for norm in norms])
         assert all(torch.equal(norm.weight, weight) for norm, weight in zip(norms, weights, strict=True))
@@ -177,10 +179,10 @@ def test_a_model_is_swapped_again_and_again() -> None:
         ["ChannelRMSNorm", "RMSNorm"],
         ["InstanceNorm2d", "InstanceNorm1d"],
     ]
-    assert len(swap_(model, "none").swapped) == 2
+    assert len(swap_(model, "none").touched) == 2
     assert torch.equal(model(x), x.flatten(2))
     report = swap_(model, "batch", example=x)
-    assert [(each.layer, each.reason) for each in report.kept] == [("NoNorm", "there is no norm to replace")] * 2
+    assert [(each.layer, each.reason) for each in report.skipped] == [("NoNorm", "there is no norm to replace")] * 2
 
 
 def test_norms_moved_to_the_last_dimension_are_swapped_a_second_time() -> None:
@@ -189,11 +191,11 @@ def test_norms_moved_to_the_last_dimension_are_swapped_a_second_time() -> None:
     x = numbers(4, 5, CHANNELS)
     moved = np.moveaxis(x.numpy(), -1, 1)
     for to in ("batch", "group", "instance", "batch"):
-        (swapped,) = swap_(model, to, example=x, eps=EPS, groups=GROUPS).swapped
+        (swapped,) = swap_(model, to, example=x, eps=EPS, groups=GROUPS).touched
         assert_near(model(x), np.moveaxis(formula(to, moved, weight, bias), 1, -1))
-    assert (swapped.before, swapped.after) == (
+    assert (swapped.layer, swapped.change) == (
         "InstanceNorm1d(6) over the last dimension",
-        "BatchNorm1d(6) over the last dimension",
+        "to BatchNorm1d(6) over the last dimension",
     )
     swap_(model, "layer", eps=EPS)  # which is over the last dimension however many there are: no example is needed
     assert_near(model(x), formula("layer", x.numpy().reshape(-1, CHANNELS), weight, bias).reshape(x.shape))
@@ -202,8 +204,10 @@ def test_norms_moved_to_the_last_dimension_are_swapped_a_second_time() -> None:
 def test_one_group_is_layer_norm() -> None:
     model = nn.Sequential(nn.GroupNorm(1, 8), nn.GroupNorm(4, 8))
     report = swap_(model, "layer", example=torch.zeros(2, 8, 3))
-    assert report.kept == (Kept("0", "GroupNorm(1, 8), which is layer norm", "it is layer norm as it is", same=True),)
-    assert report.swapped == (Swapped("1", "GroupNorm(4, 8)", "GroupNorm(1, 8), which is layer norm"),)
+    assert report.skipped == (
+        Skipped("0", "GroupNorm(1, 8), which is layer norm", "it is layer norm as it is", same=True),
+    )
+    assert report.touched == (Touched("1", "GroupNorm(4, 8)", "to GroupNorm(1, 8), which is layer norm"),)
     swap_(model, "group", example=torch.zeros(2, 8, 3), groups=4)
     assert [each.num_groups for each in model] == [4, 4]
 
@@ -228,7 +232,7 @@ def test_weight_and_bias_are_there_if_they_were(old: nn.Module, names: set[str],
     before = {name for name, _ in old.named_parameters()}
     report = swap_(model, to, example=torch.randn(3, 8, 3, 3), groups=2)
     after = {name for name, _ in model[0].named_parameters()}
-    assert after == (before if report.kept else names)
+    assert after == (before if report.skipped else names)
     model(torch.randn(3, 8, 3, 3))
 
 
@@ -272,7 +276,7 @@ def test_a_shared_norm_stays_shared() -> None:
 
     model = Twice()
     report = swap_(model, "group", example=torch.zeros(2, 8), groups=2)
-    assert [each.name for each in report.swapped] == ["one", "more.keys_.1"]
+    assert [each.name for each in report.touched] == ["one", "more.keys_.1"]
     assert model.one is model.other is model.more["a"] is model.more["keys_"][0]
     assert isinstance(model.one, nn.GroupNorm)
     assert model.more["keys_"][1] is not model.one
@@ -282,17 +286,16 @@ def test_a_shared_norm_stays_shared() -> None:
 def test_what_had_been_learned_and_has_no_place_is_named() -> None:
     model = nn.Sequential(drawn(nn.BatchNorm1d(8)), nn.BatchNorm1d(8).double())
     report = swap_(model, "rms", example=torch.zeros(2, 8, dtype=torch.float64))
-    assert [each.lost for each in report.swapped] == [("bias",), ()]
-    assert report.text() == (
-        "2 of 2 norm layers swapped to rms norm\n"
-        "  0: BatchNorm1d(8) → RMSNorm(8); its trained bias found no place there\n"
-        "  1: BatchNorm1d(8) → RMSNorm(8)"
-    )
+    assert [each.change for each in report.touched] == [
+        "to RMSNorm(8); its trained bias found no place there",
+        "to RMSNorm(8)",
+    ]
+    assert str(report).splitlines()[0] == "2 of 2 norm layers swapped to rms norm"
 
 
 def test_no_norm_lets_everything_through() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3))
-    assert swap_(model, "none").swapped == (Swapped("0", "BatchNorm2d(3)", "NoNorm"),)
+    assert swap_(model, "none").touched == (Touched("0", "BatchNorm2d(3)", "to NoNorm"),)
     assert isinstance(model[0], NoNorm)
     x = torch.randn(2, 3, 4, 4)
     assert model(x) is x

@@ -8,14 +8,16 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+from normlab import layers
 from normlab.errors import InvalidInputError
-from normlab.tools import SwapReport, swap_
+from normlab.tools import Report, swap_
+from normlab.tools.freeze import freeze_
 
 UNSEEN = "the number of dimensions of its input is not known: pass an example"
 
 
-def reasons(report: SwapReport) -> dict[str, str]:
-    return {each.name: each.reason for each in report.kept}
+def reasons(report: Report) -> dict[str, str]:
+    return {each.name: each.reason for each in report.skipped}
 
 
 class Doubled(nn.BatchNorm2d):
@@ -54,32 +56,35 @@ def test_a_layer_whose_meaning_is_not_known_is_kept() -> None:
         "2": "it normalizes across neighbouring channels, as no other norm does",
         "3": "TheirNorm has a forward of its own, whose meaning is not known",
     }
-    assert [(each.name, each.before) for each in report.swapped] == [
+    assert [(each.name, each.layer) for each in report.touched] == [
         ("1", "Named(8)"), ("4.norm", "BatchNorm2d(8)"), ("5", "SyncBatchNorm(8)"),
     ]  # fmt: skip
     assert [type(each).__name__ for each in model] == [
         "Doubled", "GroupNorm", "LocalResponseNorm", "TheirNorm", "PreNorm", "GroupNorm",
     ]  # fmt: skip
-    assert report.text() == (
-        "3 of 6 norm layers swapped to group norm\n"
-        "  1: Named(8) → GroupNorm(8, 8)\n"
-        "  4.norm: BatchNorm2d(8) → GroupNorm(8, 8)\n"
-        "  5: SyncBatchNorm(8) → GroupNorm(8, 8)\n"
-        "  0: Doubled(8) kept, Doubled has a forward of its own, whose meaning is not known\n"
-        "  2: LocalResponseNorm(3) kept, it normalizes across neighbouring channels, as no other norm does\n"
-        "  3: TheirNorm kept, TheirNorm has a forward of its own, whose meaning is not known"
-    )
+    assert [" ".join(line.split()) for line in str(report).splitlines() if line.strip(" ─")] == [
+        "3 of 6 norm layers swapped to group norm",
+        "name layer what was done",
+        "1 Named(8) to GroupNorm(8, 8)",
+        "4.norm BatchNorm2d(8) to GroupNorm(8, 8)",
+        "5 SyncBatchNorm(8) to GroupNorm(8, 8)",
+        "0 Doubled(8) kept: Doubled has a forward of its own, whose meaning is not known",
+        "2 LocalResponseNorm(3) kept: it normalizes across neighbouring channels, as no other norm does",
+        "3 TheirNorm kept: TheirNorm has a forward of its own, whose meaning is not known",
+    ]
 
 
 def test_what_is_of_the_kind_stays_and_is_counted_apart() -> None:
     model = nn.Sequential(nn.SyncBatchNorm(8), nn.BatchNorm1d(8), nn.LayerNorm(8))
     report = swap_(model, "batch", example=torch.randn(3, 8))
     assert report.title() == "1 of 3 norm layers swapped to batch norm, 2 already so"
-    assert [(each.name, each.reason, each.same) for each in report.kept] == [
+    assert [(each.name, each.reason, each.same) for each in report.skipped] == [
         ("0", "it is batch norm as it is", True),
         ("1", "it is batch norm as it is", True),
     ]
-    assert swap_(model, "batch", example=torch.randn(3, 8)).title() == "3 of 3 norm layers are batch norm already"
+    assert swap_(model, "batch", example=torch.randn(3, 8)).title() == (
+        "0 of 3 norm layers swapped to batch norm, 3 already so"
+    )
     assert swap_(nn.Sequential(), "none").title() == "0 of 0 norm layers swapped to no norm"
 
 
@@ -87,7 +92,7 @@ def test_the_whole_model_cannot_be_replaced_in_place() -> None:
     model = nn.BatchNorm1d(8)
     report = swap_(model, "group", groups=2)
     assert reasons(report) == {"": "it is the whole model, which cannot be replaced in place"}
-    assert report.text().splitlines()[1].startswith("  the model: BatchNorm1d(8) kept, ")
+    assert "the model   BatchNorm1d(8)   kept: it is the whole model" in str(report)
 
 
 def test_what_hangs_on_the_old_layer_keeps_it() -> None:
@@ -116,8 +121,8 @@ def test_normalized_weights_are_no_norm_layers() -> None:
     model(torch.randn(2, 3, 5, 5))
     before = copy.deepcopy(model.state_dict())
     report = swap_(model, "none", example=torch.randn(2, 3, 5, 5))
-    assert [each.name for each in report.swapped] == ["1"]
-    assert not report.kept
+    assert [each.name for each in report.touched] == ["1"]
+    assert not report.skipped
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if not name.startswith("1."))
 
@@ -197,7 +202,7 @@ def test_a_norm_of_inputs_of_several_dimensions() -> None:
     example = torch.randn(4, 8)
     model = Both(nn.LayerNorm(8))
     assert reasons(swap_(model, "batch", example=example)) == {"norm": "its input has now 2 dimensions, now 3"}
-    assert not swap_(model, "rms", example=example).kept
+    assert not swap_(model, "rms", example=example).skipped
     model(example)
 
 
@@ -212,7 +217,7 @@ def test_a_norm_that_is_called_by_keyword(to: str) -> None:
             return self.last(input=self.norm(input=x).transpose(1, 2))
 
     model, example = Keyword(), torch.randn(4, 8, 3)
-    assert len(swap_(model, to, example=example, groups=2).swapped) == (1 if to == "group" else 2)
+    assert len(swap_(model, to, example=example, groups=2).touched) == (1 if to == "group" else 2)
     assert model(example).shape == (4, 3, 8)
 
 
@@ -247,7 +252,7 @@ def test_a_norm_that_the_example_does_not_reach() -> None:
     model = Spare()
     report = swap_(model, "instance", example=torch.randn(2, 8, 3))
     assert reasons(report) == {"flat": "the example does not reach it, so that the shape of its input is not known"}
-    assert [each.name for each in report.swapped] == ["used", "images"]
+    assert [each.name for each in report.touched] == ["used", "images"]
 
 
 class Moving(nn.Module):
@@ -302,8 +307,82 @@ def test_looking_at_the_shapes_leaves_no_trace() -> None:
     model = Moving(fails=False)
     before = everything(model)
     report = swap_(model, "batch", example=torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
-    assert not report.swapped
+    assert not report.touched
     assert_same(before, everything(model))
+
+
+def test_a_model_that_takes_a_new_layer_badly_is_left_as_it_was() -> None:
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.BatchNorm1d(8), nn.BatchNorm1d(8)
+            self.ready = True
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "other" and hasattr(self, "ready"):
+                raise RuntimeError("so it is")
+            super().__setattr__(name, value)
+
+    model = nn.Sequential(Picky(), nn.BatchNorm1d(8))
+    names, before = [each for _, each in model.named_modules()], copy.deepcopy(model.state_dict())
+    with pytest.raises(RuntimeError, match="so it is"):
+        swap_(model, "layer")
+    assert [each for _, each in model.named_modules()] == names
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["arguments", "names"])
+def test_an_example_of_several_inputs(kind: str) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.first = nn.LayerNorm(8), nn.GroupNorm(2, 4)
+
+        def forward(self, x: torch.Tensor, scale: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+            return self.norm(x * scale + table) + self.first((x + table).transpose(0, 2)).transpose(0, 2)
+
+    model, inputs = Two(), {"x": torch.randn(5, 4, 8), "scale": torch.ones(5, 1, 1), "table": torch.zeros(4, 8)}
+    example = inputs if kind == "names" else tuple(inputs.values())
+    report = swap_(model, "instance", example=example)
+    assert [(each.name, each.change) for each in report.touched] == [
+        ("norm", "to InstanceNorm1d(8) over the last dimension")
+    ]
+    # seen by leaving out the last sample of what has five of them; `table` has none
+    assert reasons(report) == {"first": "the samples of its input are not in the first dimension"}
+
+
+def test_ours_and_frozen_ones_are_the_norms_that_they_are() -> None:
+    model = nn.Sequential(
+        layers.BatchNorm2d(8), layers.GroupNorm(1, 8), layers.BatchNorm1d(8, axis=-1), nn.BatchNorm2d(8),
+        layers.DomainBatchNorm2d(8, ["real", "fake"]),
+    )  # fmt: skip
+    model[3].running_mean.add_(1)
+    freeze_(model, "3")
+    assert set(reasons(swap_(model[3:4], "instance"))) == set()  # as many dimensions as the class says that is frozen
+    report = swap_(model, "group", groups=2)
+    assert [(each.name, each.layer) for each in report.touched] == [
+        ("0", "BatchNorm2d(8)"),
+        ("1", "GroupNorm(1, 8), which is layer norm"),
+        ("3", "FrozenBatchNorm2d(8)"),
+    ]
+    assert reasons(report) == {
+        "2": "its channels are in dimension -1",
+        "4": "DomainBatchNorm2d has a forward of its own, whose meaning is not known",
+    }
+    assert model[3].training
+    assert {each.name for each in swap_(model, "batch").skipped if each.same} == {"2"}
+
+
+def test_what_has_running_statistics_is_not_passed_over() -> None:
+    class Theirs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(8))
+            self.act = nn.ReLU()
+
+    assert reasons(swap_(nn.Sequential(Theirs()), "group")) == {
+        "0": "Theirs has a forward of its own, whose meaning is not known"
+    }
 
 
 def test_a_model_of_one_batch_size_can_be_looked_at() -> None:
@@ -316,8 +395,8 @@ def test_a_model_of_one_batch_size_can_be_looked_at() -> None:
             return self.norm(x.view(4, 2, 8))
 
     for example, model in ((torch.randn(4, 2, 8), Fixed()), (torch.randn(1, 2, 8), nn.Sequential(nn.LayerNorm(8)))):
-        (swapped,) = swap_(model, "group", example=example, groups=2).swapped
-        assert swapped.after == "GroupNorm(2, 8) over the last dimension"
+        (swapped,) = swap_(model, "group", example=example, groups=2).touched
+        assert swapped.change == "to GroupNorm(2, 8) over the last dimension"
 
 
 @pytest.mark.parametrize(
@@ -362,4 +441,4 @@ def test_a_lazy_norm_is_swapped_once_it_has_its_weights() -> None:
     model = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d())
     example = torch.randn(2, 3, 5, 5)
     model(example)
-    assert [each.before for each in swap_(model, "group", example=example, groups=2).swapped] == ["BatchNorm2d(8)"]
+    assert [each.layer for each in swap_(model, "group", example=example, groups=2).touched] == ["BatchNorm2d(8)"]

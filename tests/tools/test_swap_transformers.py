@@ -48,7 +48,7 @@ def test_an_encoder_with_other_norms_computes_them_in_eval_mode(to: str, norm_fi
     torch.manual_seed(0)
     model = Encoder(norm_first, batch_first)
     report = swap_(model, to, example=TOKENS, groups=2)
-    assert len(report.kept if to == "layer" else report.swapped) == 5
+    assert len(report.skipped if to == "layer" else report.touched) == 5
     with torch.no_grad():  # weights that are not one, so that the fast path would be seen to use them
         for name, parameter in model.named_parameters():
             if "norm" in name:
@@ -86,6 +86,6 @@ def test_attention_by_itself_is_left_alone() -> None:
     model = Attention()
     x = torch.randn(3, 5, 8)
     report = swap_(model, "group", example=x, groups=2)
-    assert [each.name for each in report.swapped] == ["norm"]
+    assert [each.name for each in report.touched] == ["norm"]
     with torch.no_grad():
         assert torch.allclose(model.eval()(x), model.train()(x), atol=NEAR)

@@ -117,6 +117,14 @@ def test_what_is_synchronized_and_what_is_not() -> None:
     assert type(model["lean"]) is layers.BatchNorm1d
 
 
+def test_a_frozen_layer_is_not_woken_on_the_way_back() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    sync_(model)
+    freeze_(model)
+    assert unsync_(model).skipped[0].reason == "it is frozen: unfreeze it first"
+    assert not model.train()[0].training
+
+
 def test_alone_it_is_batch_norm_and_can_be_copied() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3))
     twin = copy.deepcopy(model)

@@ -1,24 +1,24 @@
 """The commands. Each one loads what it needs when it is called, so that `--help` is quick."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from normlab import __version__, errors
+from normlab.cli import mend
+from normlab.cli.as_json import AsJson, print_json
 
 app = typer.Typer(
     name="normlab",
-    help="Normalization for neural networks, done right: compare it, explain it.",
+    help="Normalization for neural networks, done right: compare it, mend it, explain it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def run() -> None:
@@ -37,10 +37,6 @@ def run() -> None:
 def _fail(error: Exception, code: int) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), style="red", markup=False)
     sys.exit(code)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def _version(wanted: bool) -> None:
@@ -136,7 +132,7 @@ def recipes(
     from normlab.cli.recipes import recipes_json, show_recipe, show_recipes
 
     if as_json:
-        _print_json(recipes_json(name))
+        print_json(recipes_json(name))
     elif name:
         show_recipe(name, Console())
     else:
@@ -210,7 +206,7 @@ def reproduce(
 
     found = again(run)
     if as_json:
-        _print_json({"identical": found.identical, "text": found.text()})
+        print_json({"identical": found.identical, "text": found.text()})
     else:
         Console().print(found.text(), markup=False, highlight=False)
     raise typer.Exit(0 if found.identical else 1)
@@ -227,7 +223,7 @@ def ls(
     from normlab.cli.ls import ls_json, run_ls
 
     if as_json:
-        _print_json(ls_json(folder))
+        print_json(ls_json(folder))
     else:
         run_ls(folder, Console())
 
@@ -244,7 +240,7 @@ def diff(
 
     found = contrast(first, second)
     if as_json:
-        _print_json(contrast_json(found))
+        print_json(contrast_json(found))
     else:
         show_contrast(found, Console())
     raise typer.Exit(0 if found.identical else 1)
@@ -272,6 +268,12 @@ def explain(
         raise errors.UsageError(errors.message("explain", problem)) from None
     found = explanation(op, sizes, seed, mode, groups)
     if as_json:
-        _print_json(to_json(found))
+        print_json(to_json(found))
     else:
         render(found, Console())
+
+
+app.command()(mend.recalibrate)
+app.command()(mend.freeze)
+app.command()(mend.fold)
+app.command()(mend.swap)

@@ -15,7 +15,7 @@ from normlab.cli.words import Own, recipe_of
 from normlab.lab.mend import mend
 from normlab.lab.prepare import prepare, said_of_swaps
 from normlab.lab.summary import to_json
-from normlab.tools.swapped import SwapReport
+from normlab.tools.report import Report
 
 
 def run_compare(
@@ -68,9 +68,7 @@ def _together(words: list[str], out: Path, resume: Path | None, quick: bool, own
         return _end(console, results, folder, as_json)
 
 
-def _folder(
-    words: list[str], out: Path, resume: Path | None, quick: bool, own: Own
-) -> tuple[Path, dict[str, SwapReport]]:
+def _folder(words: list[str], out: Path, resume: Path | None, quick: bool, own: Own) -> tuple[Path, dict[str, Report]]:
     """The folder of the comparison, new or given, and which norms of the user's network are swapped."""
     if resume is not None:
         return resume, {}
@@ -103,7 +101,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _say_what(console: Console, results: lab.Results, swaps: dict[str, SwapReport]) -> None:
+def _say_what(console: Console, results: lab.Results, swaps: dict[str, Report]) -> None:
     recipe = results.recipe
     console.print(
         f"normlab {__version__} · torch {metadata.version('torch')} · {recipe.name}",

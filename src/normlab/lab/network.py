@@ -10,10 +10,10 @@ from normlab.lab.data.dataset import Dataset
 from normlab.lab.models import build_model
 from normlab.lab.own_model import own_model
 from normlab.lab.sites import Norm, Weights
-from normlab.tools.swapped import SwapReport
+from normlab.tools.report import Report
 
 
-def network(config: RunConfig, data: Dataset) -> tuple[nn.Module, SwapReport | None]:
+def network(config: RunConfig, data: Dataset) -> tuple[nn.Module, Report | None]:
     """The network that the config names, with its initial weights; of the user's, which norms were swapped.
 
     Raises:
@@ -24,7 +24,7 @@ def network(config: RunConfig, data: Dataset) -> tuple[nn.Module, SwapReport | N
     return build_model(config, data), None
 
 
-def described_network(model: nn.Module, swapped: SwapReport | None) -> dict[str, Any]:
+def described_network(model: nn.Module, swapped: Report | None) -> dict[str, Any]:
     """Its size, and its layers with weights or a norm: `model.json` of a run."""
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -34,5 +34,16 @@ def described_network(model: nn.Module, swapped: SwapReport | None) -> dict[str,
             for name, module in model.named_modules()
             if isinstance(module, (Weights, Norm))
         },
-        "swapped": asdict(swapped) if swapped else None,
+        "swapped": _swapped(swapped) if swapped else None,
+    }
+
+
+def _swapped(report: Report) -> dict[str, Any]:
+    """In the words of the records, which are older than those of the report."""
+    return {
+        "swapped": [
+            {"name": each.name, "before": each.layer, "after": each.change.removeprefix("to ")}
+            for each in report.touched
+        ],
+        "kept": [asdict(each) for each in report.skipped],
     }

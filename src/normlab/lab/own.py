@@ -16,8 +16,12 @@ from normlab.lab.own_files import imported, neighbours, own_file
 from normlab.lab.own_sources import OURS
 
 
-def own_function(name: str) -> Callable[..., Any]:
+def own_function(name: str, asked_by: str = "compare") -> Callable[..., Any]:
     """The function of that name, imported.
+
+    Args:
+        name: `FILE.py:FUNCTION` or `MODULE:FUNCTION`.
+        asked_by: the command that it was given to, which begins a message.
 
     Raises:
         UsageError: there is no such file, module or function, or importing it fails; the text says where.
@@ -29,10 +33,10 @@ def own_function(name: str) -> Callable[..., Any]:
     where, colon, function = name.rpartition(":")
     if not colon or not function.isidentifier():
         problem = errors.Problem("a function is written FILE.py:FUNCTION or MODULE:FUNCTION.", got=name)
-        raise errors.UsageError(errors.message("compare", problem))
+        raise errors.UsageError(errors.message(asked_by, problem))
     if where.endswith(".py") and not Path(where).is_file():
         problem = errors.Problem(f"there is no file {where}.", fix="write FILE.py:FUNCTION.")
-        raise errors.UsageError(errors.message("compare", problem))
+        raise errors.UsageError(errors.message(asked_by, problem))
     with seeded(0), said_in_its_words(name):  # what a file draws as it is imported, at whichever call that is
         module = imported(where)
     found = getattr(module, function, None)

@@ -12,14 +12,14 @@ from normlab.lab.own import called, own_function, raised, seeded
 from normlab.lab.streams import stream_seed
 from normlab.lab.tensors import tensor
 from normlab.tools.kinds import kind_of
+from normlab.tools.report import Report
 from normlab.tools.swap import swap_, wrapper_in
-from normlab.tools.swapped import SwapReport
 
 EXAMPLES = 4  # samples that are passed through to see the shapes
 _given: WeakSet[nn.Module] = WeakSet()  # every layer with weights that has been in a run
 
 
-def own_model(config: RunConfig, data: Dataset) -> tuple[nn.Module, SwapReport]:
+def own_model(config: RunConfig, data: Dataset) -> tuple[nn.Module, Report]:
     """The network that the user's function makes under the seed, and which of its norms were swapped.
 
     The seeds of torch, NumPy and Python are set before the function is called, so that all variants of one seed start
@@ -67,9 +67,9 @@ def settings_of(module: nn.Module) -> dict[str, str]:
     return {"norm_eps": "eps"} | own.get(kind or "", {})
 
 
-def _set_asked(config: RunConfig, model: nn.Module, report: SwapReport) -> None:
+def _set_asked(config: RunConfig, model: nn.Module, report: Report) -> None:
     """Settings other than the defaults hold for the layers too that stay because they are of the kind already."""
-    for each in report.kept:
+    for each in report.skipped:
         module = model.get_submodule(each.name)
         for key, attribute in settings_of(module).items() if each.same else ():
             wanted, usual = getattr(config, key), RunConfig.model_fields[key].default

@@ -12,10 +12,10 @@ from normlab.lab.sweep import sweep_key
 
 if TYPE_CHECKING:
     from normlab.lab.data.dataset import Dataset
-    from normlab.tools.swapped import SwapReport
+    from normlab.tools.report import Report
 
 
-def prepare(recipe: Recipe) -> tuple[Recipe, dict[str, "SwapReport"]]:
+def prepare(recipe: Recipe) -> tuple[Recipe, dict[str, "Report"]]:
     """The recipe with the task of the user's data in it, and by variant which norms are swapped and which kept.
 
     Everything of the user's is loaded and tried once, so that what does not fit is said before a run begins. Without
@@ -81,7 +81,7 @@ def _data(base: RunConfig) -> "Dataset":
     return data
 
 
-def said_of_swaps(reports: Mapping[str, "SwapReport"]) -> list[str]:
+def said_of_swaps(reports: Mapping[str, "Report"]) -> list[str]:
     """Which norms were swapped and which kept, in lines for a terminal."""
     if not reports:
         return []

@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from normlab import layers
 from normlab.lab.models.block import Block
 from normlab.lab.models.densenet import DenseLayer
 from normlab.lab.models.resnet import Unit
@@ -26,6 +27,7 @@ MODE_FREE = {
     Block, DenseLayer, Unit, ChannelRMSNorm, ChannelsLast, NoNorm,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.Conv1d,
     nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Embedding, nn.MaxPool1d, nn.MaxPool3d, nn.Unflatten,
+    layers.GroupNorm, layers.LayerNorm, layers.RMSNorm,
     nn.Conv2d, nn.Conv3d, nn.Flatten, nn.GELU, nn.GroupNorm, nn.Identity, nn.LayerNorm, nn.LeakyReLU, nn.Linear,
     nn.MaxPool2d, nn.ReLU, nn.RMSNorm, nn.Sequential, nn.SiLU, nn.Sigmoid, nn.Tanh,
 }  # fmt: skip

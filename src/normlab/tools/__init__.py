@@ -3,15 +3,37 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from normlab.tools.swapped import SwapReport as SwapReport
-
 if TYPE_CHECKING:
+    from normlab.tools.drop_bias import drop_bias_ as drop_bias_
+    from normlab.tools.fold import fold_ as fold_
+    from normlab.tools.freeze import freeze_ as freeze_
+    from normlab.tools.freeze import unfreeze_ as unfreeze_
+    from normlab.tools.inference import inference as inference
+    from normlab.tools.param_groups import param_groups as param_groups
+    from normlab.tools.recalibrate import recalibrate_ as recalibrate_
+    from normlab.tools.repair import repair_ as repair_
+    from normlab.tools.report import Report as Report
     from normlab.tools.swap import swap_ as swap_
+    from normlab.tools.sync import sync_ as sync_
+    from normlab.tools.sync import unsync_ as unsync_
 
-_PUBLIC = {"swap_": "normlab.tools.swap"}
+PUBLIC = {
+    "drop_bias_": "drop_bias",
+    "fold_": "fold",
+    "freeze_": "freeze",
+    "inference": "inference",
+    "param_groups": "param_groups",
+    "recalibrate_": "recalibrate",
+    "repair_": "repair",
+    "Report": "report",
+    "swap_": "swap",
+    "sync_": "sync",
+    "unfreeze_": "freeze",
+    "unsync_": "sync",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in PUBLIC:
+        return getattr(importlib.import_module(f"normlab.tools.{PUBLIC[name]}"), name)
     raise AttributeError(f"module 'normlab.tools' has no attribute {name!r}")

@@ -2,6 +2,9 @@
 
 from torch import nn
 
+from normlab import layers
+from normlab.layers.batch_norm import SyncBatchNorm
+from normlab.tools.frozen import Frozen
 from normlab.tools.norms import ChannelRMSNorm, ChannelsLast, NoNorm
 
 # a subclass is of the kind of its base as long as it keeps that one's `forward`
@@ -18,6 +21,13 @@ KINDS: dict[type[nn.Module], str] = {
     nn.InstanceNorm3d: "instance",
     nn.RMSNorm: "rms",
     ChannelRMSNorm: "rms",
+    **dict.fromkeys((layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d, SyncBatchNorm), "batch"),
+    **dict.fromkeys((layers.BatchRenorm1d, layers.BatchRenorm2d, layers.BatchRenorm3d), "batch"),
+    **dict.fromkeys((layers.GhostBatchNorm1d, layers.GhostBatchNorm2d, layers.GhostBatchNorm3d), "batch"),
+    **dict.fromkeys((layers.InstanceNorm1d, layers.InstanceNorm2d, layers.InstanceNorm3d), "instance"),
+    layers.LayerNorm: "layer",
+    layers.GroupNorm: "group",
+    layers.RMSNorm: "rms",
 }
 ACROSS_CHANNELS = (nn.LocalResponseNorm, nn.CrossMapLRN2d)
 
@@ -25,7 +35,8 @@ ACROSS_CHANNELS = (nn.LocalResponseNorm, nn.CrossMapLRN2d)
 def norms_of(model: nn.Module) -> dict[str, nn.Module]:
     """Every norm of a model by name, one that stands at several places once, by the first of its names.
 
-    What is called a norm and is not one of PyTorch's is among them, so that it is not passed over in silence.
+    What is called a norm or has running statistics and is not one of PyTorch's is among them, so that it is not passed
+    over in silence.
     """
     inside = {
         part
@@ -46,12 +57,19 @@ def kind_of(module: nn.Module) -> str | None:
     """
     if isinstance(module, ChannelsLast):
         return kind_of(module.norm)
+    forward = own_type(module).forward
     if isinstance(module, nn.GroupNorm) and module.num_groups == 1:
-        return "layer" if type(module).forward is nn.GroupNorm.forward else None
+        return "layer" if forward in (nn.GroupNorm.forward, layers.GroupNorm.forward) else None
     for base, kind in KINDS.items():
-        if isinstance(module, base) and type(module).forward is base.forward:
+        if isinstance(module, base) and forward is base.forward:
             return kind
     return None
+
+
+def own_type(module: nn.Module) -> type[nn.Module]:
+    """The class of a layer, or the one that it had before it was frozen."""
+    made_of = vars(type(module)).get("combined_of", ())
+    return made_of[-1] if made_of[1:2] == (Frozen,) else type(module)
 
 
 def why_kept(module: nn.Module) -> str:
@@ -70,5 +88,7 @@ def why_kept(module: nn.Module) -> str:
 
 def _is_norm(module: nn.Module) -> bool:
     if isinstance(module, (*KINDS, ChannelsLast, *ACROSS_CHANNELS, nn.modules.batchnorm._NormBase)):
+        return True
+    if any(name == "running_mean" for name, _ in module.named_buffers(recurse=False)):
         return True
     return "norm" in type(module).__name__.lower() and not any(True for _ in module.children())

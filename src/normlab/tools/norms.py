@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-BATCH = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-INSTANCE = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+from normlab import layers
+
+BATCH = {0: layers.BatchNorm1d, 1: layers.BatchNorm1d, 2: layers.BatchNorm2d, 3: layers.BatchNorm3d}
+INSTANCE = {1: layers.InstanceNorm1d, 2: layers.InstanceNorm2d, 3: layers.InstanceNorm3d}
 
 
 class NoNorm(nn.Identity):
@@ -90,12 +92,12 @@ def _batch(where: Where, how: How) -> nn.Module:
 
 def _layer(where: Where, how: How) -> nn.Module:
     if where.spatial:  # with one group, group norm is layer norm over channels and positions, one weight a channel
-        return nn.GroupNorm(1, where.channels, how.eps, where.affine, bias=where.bias)
-    return nn.LayerNorm(where.channels, how.eps, where.affine, where.bias)
+        return layers.GroupNorm(1, where.channels, how.eps, where.affine, bias=where.bias)
+    return layers.LayerNorm(where.channels, how.eps, where.affine, where.bias)
 
 
 def _group(where: Where, how: How) -> nn.Module:
-    return nn.GroupNorm(how.groups, where.channels, how.eps, where.affine, bias=where.bias)
+    return layers.GroupNorm(how.groups, where.channels, how.eps, where.affine, bias=where.bias)
 
 
 def _instance(where: Where, how: How) -> nn.Module:
@@ -105,7 +107,7 @@ def _instance(where: Where, how: How) -> nn.Module:
 def _rms(where: Where, how: How) -> nn.Module:
     if where.spatial:
         return ChannelRMSNorm(where.channels, how.eps, where.affine)
-    return nn.RMSNorm(where.channels, how.eps, where.affine)
+    return layers.RMSNorm(where.channels, how.eps, where.affine)
 
 
 NORMS: dict[str, Callable[[Where, How], nn.Module]] = {

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from normlab.tools.kinds import kind_of
+from normlab import layers
+from normlab.tools.kinds import kind_of, own_type
 from normlab.tools.norms import ChannelsLast, Where
 from normlab.tools.reached import Reached
 
 # how many dimensions of positions a layer says it takes; BatchNorm1d takes none or one
 SPATIAL: dict[type[nn.Module], int] = {
     nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3,
+    layers.BatchNorm2d: 2, layers.BatchNorm3d: 3,
+    layers.InstanceNorm1d: 1, layers.InstanceNorm2d: 2, layers.InstanceNorm3d: 3,
 }  # fmt: skip
 ANY_SPATIAL = ("layer", "group", "rms")  # channels first, these are one layer whatever the number of dimensions
 UNSEEN = "the number of dimensions of its input is not known: pass an example"
@@ -35,6 +38,8 @@ def place_of(module: nn.Module, to: str, seen: Reached | None) -> Place | str:
         seen: the input of the module, if it is known.
     """
     norm = module.norm if isinstance(module, ChannelsLast) else module
+    if getattr(norm, "axis", 1) != 1:
+        return f"its channels are in dimension {norm.axis}"
     affine = getattr(norm, "weight", None) is not None
     bias = kind_of(norm) == "rms" or getattr(norm, "bias", None) is not None  # rms norm has none to be left out
     shape = getattr(norm, "normalized_shape", ())
@@ -74,7 +79,7 @@ def _over_the_sample(shape: tuple[int, ...], seen: Reached | None, affine: bool,
 
 def _over_channels(norm: nn.Module, to: str, seen: Reached | None, affine: bool, bias: bool) -> Place | str:
     channels = _channels(norm)
-    spatial = SPATIAL.get(type(norm))
+    spatial = SPATIAL.get(own_type(norm))
     if seen is None:
         if spatial is None and to not in ANY_SPATIAL:
             return UNSEEN

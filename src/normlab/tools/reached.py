@@ -1,12 +1,14 @@
 """What reaches each norm of a model, seen by passing a batch through it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from normlab.tools.called import call, tensors_in
 
 Shapes = dict[nn.Module, list[tuple[int, ...]]]
 
@@ -20,15 +22,16 @@ class Reached:
     like: torch.Tensor  # empty, of the dtype and on the device of the input
 
 
-def reached_norms(model: nn.Module, norms: Collection[nn.Module], example: torch.Tensor) -> dict[nn.Module, Reached]:
-    """What enters each norm in eval mode; those that the batch does not reach are left out.
+def reached_norms(model: nn.Module, norms: Collection[nn.Module], example: Any) -> dict[nn.Module, Reached]:
+    """What enters each norm in eval mode; those that the example does not reach are left out.
 
     The batch goes through once as it is and once less its last sample, to see which dimension the samples are in.
     """
     likes: dict[nn.Module, torch.Tensor] = {}
     whole = _shapes(model, norms, example, likes)
     try:
-        fewer = _shapes(model, norms, example[:-1], {}) if len(example) > 1 else {}
+        less = _without_the_last(example)
+        fewer = {} if less is None else _shapes(model, norms, less, {})
     except Exception:  # a network of a fixed batch size: PyTorch's order of dimensions is taken
         fewer = {}
     return {norm: Reached(tuple(shapes), _samples(shapes, fewer.get(norm, [])), likes[norm])
@@ -38,7 +41,7 @@ def reached_norms(model: nn.Module, norms: Collection[nn.Module], example: torch
 @contextmanager
 def left_alone(model: nn.Module) -> Iterator[None]:
     """Modes, buffers and random state are afterwards as before, whatever happens inside."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, mode_of(module)) for module in model.modules()]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     values = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = {each.device.index for each in (*model.parameters(), *model.buffers()) if each.device.type == "cuda"}
@@ -47,15 +50,27 @@ def left_alone(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             for module, training in modes:
-                module.training = training
+                _set_mode(module, training)
             for module, before in buffers:
                 module._buffers.update(before)
             for buffer, value in values:
                 buffer.copy_(value)
 
 
+def mode_of(module: nn.Module) -> bool:
+    """What `train()` or `eval()` asked for last, of a frozen layer too; a scripted one keeps it elsewhere."""
+    return bool(vars(module).get("training", module.training))
+
+
+def _set_mode(module: nn.Module, training: bool) -> None:
+    if "training" in vars(module):
+        vars(module)["training"] = training
+    else:
+        module.training = training
+
+
 def _shapes(
-    model: nn.Module, norms: Collection[nn.Module], batch: torch.Tensor, likes: dict[nn.Module, torch.Tensor]
+    model: nn.Module, norms: Collection[nn.Module], example: Any, likes: dict[nn.Module, torch.Tensor]
 ) -> Shapes:
     shapes: Shapes = {}
 
@@ -68,11 +83,25 @@ def _shapes(
     try:
         with left_alone(model), _dense(model):
             model.eval()
-            model(batch)
+            call(model, example)
     finally:
         for handle in handles:
             handle.remove()
     return shapes
+
+
+def _without_the_last(example: Any) -> Any:
+    """The example less its last sample: of every tensor that has as many rows as the first; None if that is one."""
+    rows = next((len(each) for each in tensors_in(example) if each.ndim), 0)
+
+    def less(value: Any) -> Any:
+        return value[:-1] if isinstance(value, torch.Tensor) and value.ndim and len(value) == rows else value
+
+    if rows < 2:
+        return None
+    if isinstance(example, Mapping):
+        return {name: less(value) for name, value in example.items()}
+    return [less(value) for value in example] if isinstance(example, tuple | list) else less(example)
 
 
 @contextmanager

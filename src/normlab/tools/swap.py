@@ -1,19 +1,22 @@
 """One kind of norm for another, in place."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from normlab import errors
+from normlab.tools.called import unfit
+from normlab.tools.intact import intact
 from normlab.tools.kinds import kind_of, norms_of, why_kept
 from normlab.tools.norms import NORMS, ChannelsLast, How, NoNorm, misfit
 from normlab.tools.place import UNSEEN, place_of
-from normlab.tools.reached import Reached, reached_norms
-from normlab.tools.swapped import Kept, Swapped, SwapReport
+from normlab.tools.reached import Reached, mode_of, reached_norms
+from normlab.tools.ready import wrapper_in as wrapper_in
+from normlab.tools.report import Report, Skipped, Touched
 
-# by name, since importing the compiler to compare its class takes a second
-WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule", "ScriptModule"}
+NOWHERE = torch.empty(0)
 START = {"weight": 1.0, "bias": 0.0}
 
 
@@ -21,11 +24,11 @@ def swap_(
     model: nn.Module,
     to: str,
     *,
-    example: torch.Tensor | None = None,
+    example: Any = None,
     eps: float = 1e-5,
     momentum: float = 0.1,
     groups: int = 8,
-) -> SwapReport:
+) -> Report:
     """Replaces every norm of a model by one of another kind, in place; what already is of that kind stays.
 
     Weight and bias are kept where both kinds have one a channel; running statistics start afresh. A layer without
@@ -37,8 +40,8 @@ def swap_(
     Args:
         model: a network that is not compiled, scripted or wrapped; equal to the bit afterwards if this raises.
         to: none, batch, layer, group, instance or rms.
-        example: a batch that the model takes, to see the shapes at each norm. Without it, layers whose type does not
-            say enough of its input are kept.
+        example: what the model is called with, to see the shapes at each norm: a tensor, a tuple or list of arguments,
+            or a mapping of named ones. Without it, layers whose type does not say enough of its input are kept.
         eps: added to the variance.
         momentum: weight of the new batch in running statistics.
         groups: of group norm.
@@ -52,42 +55,33 @@ def swap_(
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())
-        >>> swap_(model, "group", groups=2).swapped
-        (Swapped(name='1', before='BatchNorm1d(8)', after='GroupNorm(2, 8)', lost=()),)
+        >>> swap_(model, "group", groups=2).touched
+        (Touched(name='1', layer='BatchNorm1d(8)', change='to GroupNorm(2, 8)', error=None),)
     """
     errors.invalid_input("swap_", _problems(model, to))
     how = How(eps, momentum, groups)
     norms = norms_of(model)
-    reached = {} if example is None else reached_norms(model, norms.values(), example)
-    home = next((each for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()), torch.empty(0))
-    plan: dict[nn.Module, nn.Module] = {}
-    swapped, kept = [], []
-    for name, module in norms.items():
-        seen = reached.get(module)
-        found = _why_kept(model, name, module, to) or _replacement(module, to, how, seen, example is not None)
-        if isinstance(found, str):
-            kept.append(Kept(name, described(module), found, kind_of(module) == to))
-        else:
-            plan[module] = found
-            lost = _hand_over(module, found, home if seen is None else seen.like)
-            swapped.append(Swapped(name, described(module), described(found), lost))
-    for parent in list(model.modules()):
-        for child_name, child in list(parent._modules.items()):  # named_children() leaves out a second name
-            if child in plan:
-                setattr(parent, child_name, plan[child])
-    _leave_fast_path(model)
-    return SwapReport(to, tuple(swapped), tuple(kept))
-
-
-def wrapper_in(model: nn.Module) -> str:
-    """The name of what compiles, scripts or distributes the model or a part of it; empty if nothing does.
-
-    Example:
-        >>> wrapper_in(nn.Linear(2, 2))
-        ''
-    """
-    types = {each.__name__ for module in model.modules() for each in type(module).__mro__}
-    return min(types & WRAPPERS, default="")
+    touched: list[Touched] = []
+    skipped: list[Skipped] = []
+    with intact(model):
+        reached = {} if example is None else reached_norms(model, norms.values(), example)
+        home = next((each for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()), NOWHERE)
+        plan: dict[nn.Module, nn.Module] = {}
+        for name, module in norms.items():
+            seen = reached.get(module)
+            found = _why_kept(model, name, module, to) or _replacement(module, to, how, seen, example is not None)
+            if isinstance(found, str):
+                skipped.append(Skipped(name, described(module), found, same=kind_of(module) == to))
+            else:
+                plan[module] = found
+                lost = _hand_over(module, found, home if seen is None else seen.like)
+                touched.append(Touched(name, described(module), _said_of(found, lost)))
+        for parent in list(model.modules()):
+            for child_name, child in list(parent._modules.items()):  # named_children() leaves out a second name
+                if child in plan:
+                    setattr(parent, child_name, plan[child])
+        _leave_fast_path(model)
+    return Report(f"swapped to {'no' if to == 'none' else to} norm", tuple(touched), tuple(skipped))
 
 
 def described(module: nn.Module) -> str:
@@ -112,14 +106,7 @@ def _problems(model: nn.Module, to: str) -> list[errors.Problem]:
     problems = []
     if to not in NORMS:
         problems.append(errors.Problem("`to` must be a norm.", got=repr(to), fix=errors.did_you_mean(to, NORMS)))
-    if wrapped := wrapper_in(model):
-        rule = "`model` must not be compiled, scripted or wrapped: what does so holds on to the old layers."
-        problems.append(errors.Problem(rule, got=wrapped, fix="swap first, then wrap or compile."))
-    lazy = [name for name, each in (*model.named_parameters(), *model.named_buffers()) if nn.parameter.is_lazy(each)]
-    if lazy:
-        fix = "pass one batch through it first."
-        problems.append(errors.Problem("`model` must have all its weights.", got=f"{lazy[0]} is lazy", fix=fix))
-    return problems
+    return [*problems, *unfit(model, "swap")]
 
 
 def _why_kept(model: nn.Module, name: str, module: nn.Module, to: str) -> str:
@@ -159,7 +146,7 @@ def _hand_over(old: nn.Module, new: nn.Module, home: torch.Tensor) -> tuple[str,
     theirs = dict(_inner(new).named_parameters())
     like = next(iter(mine.values()), home)
     new.to(device=like.device, dtype=like.dtype)
-    new.train(old.training)
+    new.train(mode_of(old))
     frozen = bool(mine) and not any(each.requires_grad for each in mine.values())
     lost = []
     with torch.no_grad():
@@ -173,6 +160,12 @@ def _hand_over(old: nn.Module, new: nn.Module, home: torch.Tensor) -> tuple[str,
             elif bool((value != START.get(name, math.nan)).any()):
                 lost.append(name)
     return tuple(lost)
+
+
+def _said_of(new: nn.Module, lost: tuple[str, ...]) -> str:
+    """What took its place; after a semicolon, what had been learned and is gone."""
+    gone = f"; its trained {' and '.join(lost)} found no place there" if lost else ""
+    return f"to {described(new)}{gone}"
 
 
 def _inner(module: nn.Module) -> nn.Module:

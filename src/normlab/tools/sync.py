@@ -10,11 +10,13 @@ from normlab.layers.adopt import adopt, adopted_class, disown
 from normlab.layers.batch_norm import BatchNormOptions
 from normlab.tools.intact import intact
 from normlab.tools.kinds import kind_of, norms_of
-from normlab.tools.norms import BATCH, ChannelsLast
+from normlab.tools.norms import ChannelsLast
 from normlab.tools.reached import reached_norms
 from normlab.tools.ready import SCRIPTED, wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
 from normlab.tools.swap import described
+
+STOCK = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 def sync_(model: nn.Module, group: dist.ProcessGroup | None = None) -> Report:
@@ -102,6 +104,9 @@ def unsync_(model: nn.Module, example: Any = None) -> Report:
             if not isinstance(layer, nn.SyncBatchNorm) and not getattr(layer, "synced", False):
                 skipped.append(Skipped(name, was, "it is by itself", same=True))
                 continue
+            if getattr(layer, "normlab_frozen", False):
+                skipped.append(Skipped(name, was, "it is frozen: unfreeze it first"))
+                continue
             seen = reached.get(module)
             reason = _alone(layer, None if seen is None else len(seen.shapes[0]))
             if reason:
@@ -118,7 +123,7 @@ def _alone(layer: nn.Module, dimensions: int | None) -> str:
             return "the number of dimensions of its input is not known: pass an example that reaches it"
         if type(layer).forward not in (nn.SyncBatchNorm.forward, BatchNormOptions.forward):
             return f"{type(layer).__name__} has a forward of its own"
-        disown(layer, BATCH[dimensions - 2])
+        disown(layer, STOCK[dimensions - 2])
     elif (before := layer.__dict__.get("unsynced_class", nn.SyncBatchNorm)) and not issubclass(
         before, nn.SyncBatchNorm
     ):

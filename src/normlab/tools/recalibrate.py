@@ -1,0 +1,140 @@
+"""Population statistics from data, for every layer that normalizes by running ones."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from normlab import errors
+from normlab.layers.explicit import Explicit, explicit_layers
+from normlab.layers.scopes import taken
+from normlab.tools.inference import inference
+from normlab.tools.intact import intact
+from normlab.tools.moments import Moments
+from normlab.tools.population_norms import Norm, names_of_norms, norms_asked, set_statistics, why_none
+from normlab.tools.reached import left_alone
+from normlab.tools.recalibrate_batches import Batches, Call, Passes, call_by_structure
+from normlab.tools.recalibrate_fit import Order, unfit, unfit_batches, unfit_settings
+from normlab.tools.recalibrate_order import Final, in_one_pass, layer_by_layer
+from normlab.tools.recalibrate_ranks import Group
+from normlab.tools.recalibrate_watch import Method, Watch
+from normlab.tools.report import Report, Skipped, Touched
+from normlab.tools.swap import described
+from normlab.tools.where import Where, unmatched
+
+
+def recalibrate_(
+    model: nn.Module,
+    batches: Batches,
+    method: Method = "pooled",
+    *,
+    order: Order = "layers",
+    call: Call | None = None,
+    momentum: float | None = None,
+    max_batches: int | None = None,
+    where: Where[nn.Module] = None,
+    progress: bool = False,
+    group: Group = None,
+) -> Report:
+    """Sets the running statistics of every batch norm, and of every instance norm that uses some, from data.
+
+    Everything is in eval mode meanwhile, so that dropout is off. Statistics are gathered in float64 and written in
+    place at the end; `num_batches_tracked` of a batch norm becomes the number of calls that they come from. A layer
+    that is called several times in a forward gets the statistics of all its calls together. One that is frozen
+    (`freeze_`) or that no batch reaches is left as it is; one that is merely in eval mode is recalibrated, and stays
+    in it.
+
+    Under `torch.distributed` every process must call this, each with its own batches, of which some may have none: all
+    of them end with the same statistics, those of all batches.
+
+    Args:
+        model: any network, averaged, wrapped in `DistributedDataParallel` or compiled ones too. If this raises, it is
+            as before to the bit.
+        batches: the training data, in any sizes: a loader, a list, or a function that makes a new iterator.
+        method: `pooled`: mean and unbiased variance of all values. `average`: the mean over batches of their means and
+            of their unbiased variances. `ema`: PyTorch's moving average in the order of the batches, which starts from
+            the first. An instance norm takes part in `pooled` with all values of a channel, as it normalizes by them
+            in eval mode, and in the others with the mean over its samples, as in training.
+        order: `layers`: one layer after the other, from inputs that are normalized by the final statistics of those
+            before it: what the network will see in eval mode. It takes a pass for each layer, which ends at that layer.
+            `one_pass`: all layers from one pass in which each batch is normalized by its own statistics, as in
+            training; from the second layer on they miss the spread that this takes away between the batches.
+        call: what to do with the model and a batch. Without it, a tensor goes in as it is, of a tuple or list the first
+            element, of a dictionary each value by its name. It is given the model without a wrapper of distributed
+            training, and the batch on the device of the model.
+        momentum: weight of the newest batch in `ema`; None for that of each layer.
+        max_batches: how many batches to take; None for all.
+        where: which norms, by name ("layer1" is all within), by pattern ("*.norm2"), several of these, or a function of
+            name and layer. None is every one.
+        progress: whether a bar is shown on stderr.
+        group: the processes that take part; None for all of them, "alone" for this one by itself.
+
+    Returns:
+        How far the statistics of each layer moved, in deviations of its input, and which layers were left and why.
+
+    Raises:
+        InvalidInputError: an argument cannot be used, there is no batch, what enters a layer is not finite, there are
+            too few values for a variance, or a statistic does not fit into the dtype of the layer. What the model
+            raises passes through.
+        NormlabError: another process failed.
+
+    Differs from torch:
+        `torch.optim.swa_utils.update_bn` is `average` in one pass, with dropout on, and leaves every layer in one mode.
+
+    Source:
+        Ioffe & Szegedy 2015, algorithm 2 (average); Chan, Golub & LeVeque 1979 (pooled).
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.BatchNorm1d(1))
+        >>> print(recalibrate_(model, [torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0]])]).touched[0].change)
+        mean moved by up to 1 deviations, variance × 4 (2 batches, 3 values a channel)
+        >>> model[0].running_mean, model[0].running_var
+        (tensor([2.]), tensor([4.]))
+    """
+    misnamed = unmatched("where", where, [name for name, _ in names_of_norms(model)], "norm layer")
+    asked = {} if misnamed else norms_asked(model, where)
+    norms = {name: each for name, each in asked.items() if isinstance(each, Norm) and not why_none(each)}
+    errors.invalid_input(
+        "recalibrate_",
+        [
+            *unfit(model),
+            *misnamed,
+            *unfit_settings(method, order, momentum, max_batches),
+            *unfit_batches(batches, len(norms) if order == "layers" else 1),
+        ],
+    )
+    final: dict[str, Final] = {}
+    with intact(model):
+        if norms:
+            watch = Watch(norms, method)
+            passes = Passes(model, batches, call or call_by_structure, max_batches, progress)
+            commits = taken(list(explicit_layers(model)), _let_fall)
+            with inference(model), left_alone(model), commits, watch.watching(), passes.shown():
+                final = (layer_by_layer if order == "layers" else in_one_pass)(watch, passes, group, momentum)
+        touched = [Touched(name, described(norms[name]), _set(norms[name], found)) for name, found in final.items()]
+    skipped = [
+        Skipped(name, described(module), why_none(module) or "no batch reaches it")
+        for name, module in asked.items()
+        if name not in final
+    ]
+    return Report("recalibrated", tuple(touched), tuple(skipped))
+
+
+def _let_fall(layer: Explicit, moments: Moments) -> None:
+    """What a layer commits in eval mode too (`commit_when="always"`) is not taken."""
+
+
+def _set(module: Norm, final: Final) -> str:
+    """Writes the statistics of a layer; says how far they moved."""
+    mean, var = (module.get_buffer(name).clone().cpu().double() for name in ("running_mean", "running_var"))
+    new = final.moments
+    set_statistics(module, new.mean, new.var)
+    if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None:  # an instance norm leaves it at 0
+        module.get_buffer("num_batches_tracked").fill_(final.calls)
+    calls = "" if final.calls == final.batches else f" in {final.calls} calls"
+    source = f"({final.batches} batch{'' if final.batches == 1 else 'es'}{calls}, {new.count} values a channel)"
+    if not bool((mean.isfinite() & var.isfinite() & (var > 0)).all()):
+        return f"statistics set anew {source}"
+    moved = float(((new.mean - mean).abs() / (new.var + module.eps).sqrt()).max())
+    least, most = (f"{float(each):.2g}" for each in (new.var / var).aminmax())
+    ratio = least if least == most else f"{least} to {most}"
+    return f"mean moved by up to {moved:.2g} deviations, variance × {ratio} {source}"
