@@ -1,7 +1,7 @@
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs statistics bench clean
 
 demo: .venv/installed          ## the main job: compare normalizations on real digits
 	$(BIN)/normlab compare
@@ -17,6 +17,9 @@ lint: .venv/installed-dev      ## style, import contract, types
 
 docs: .venv/installed-dev      ## docs/cli.md, made from the program itself
 	$(BIN)/typer normlab.cli.app utils docs --name normlab --output docs/cli.md
+
+statistics: .venv/installed-dev ## docs/statistics.md: where the tools in use give wrong numbers, measured now
+	$(BIN)/python -m benchmarks.correctness
 
 bench: .venv/installed-dev     ## figures under benchmarks/results/
 	$(BIN)/python -m benchmarks.bench_lab

@@ -5,8 +5,10 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 from tests.lab.data_files import write_cifar
 
 from normlab.cli import main
@@ -29,6 +31,10 @@ def make_model():
     return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
 
 
+def batches():
+    return list(torch.randn(4, 8, 4, generator=torch.Generator().manual_seed(0)))
+
+
 def load():
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0).long()
@@ -36,8 +42,11 @@ def load():
 """
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+PAGES = {page: (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("layers.md", "tools.md")}
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 COMMANDS = re.findall(r"^normlab [^#\n]*[^#\s]", "\n".join(blocks("console")), flags=re.MULTILINE)
@@ -64,12 +73,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / f"{norm}-seed0").symlink_to(next(made.glob(f"{norm}-seed0-*")))
     write_cifar(folder / "cifar-10-batches-bin", "cifar10", python=False)
     (folder / "my.py").write_text(MY)
+    own: dict[str, Any] = {}
+    exec(MY, own)  # noqa: S102  # our own text
+    save_file(own["make_model"]().state_dict(), folder / "in.safetensors")
     return folder
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(COMMANDS) == 15
-    assert len(blocks("python")) == 2
+    assert len(COMMANDS) == 19
+    assert len(blocks("python")) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -86,6 +98,15 @@ def test_every_command_of_the_readme_runs(command: str, place: Path, capsys: pyt
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_every_python_example_of_the_readme_runs(code: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_python_example_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    """All of a page in one process, each from its own imports: loading torch takes longer than they do."""
+    found = blocks("python", PAGES[page])
+    assert found
+    code = "\n".join(f"exec({each!r}, {{}})" for each in found)
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
 
 

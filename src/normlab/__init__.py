@@ -14,17 +14,32 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "reference": "normlab.reference",
-    "lab": "normlab.lab",
-    "errors": "normlab.errors",
+MODULES = ("errors", "lab", "layers", "reference", "tools")
+NAMES = {
+    "accumulate": "normlab.layers",
+    "domain": "normlab.layers",
+    "functional_call": "normlab.layers",
+    "stats_frozen": "normlab.layers",
+    "drop_bias_": "normlab.tools",
+    "fold_": "normlab.tools",
+    "freeze_": "normlab.tools",
+    "inference": "normlab.tools",
+    "param_groups": "normlab.tools",
+    "recalibrate_": "normlab.tools",
+    "repair_": "normlab.tools",
+    "swap_": "normlab.tools",
+    "sync_": "normlab.tools",
+    "unfreeze_": "normlab.tools",
+    "unsync_": "normlab.tools",
 }
-__all__ = ["__version__", "errors", "lab", "reference"]
+__all__ = ["__version__", *MODULES, *NAMES]  # strings, all of them
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return importlib.import_module(_PUBLIC[name])
+    if name in MODULES:
+        return importlib.import_module(f"normlab.{name}")
+    if name in NAMES:
+        return getattr(importlib.import_module(NAMES[name]), name)
     raise AttributeError(f"module 'normlab' has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """Networks of others, built small from their configs, with statistics as after training."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,15 @@ from normlab.tools.report import Report
 
 RUNNING = (nn.modules.batchnorm._BatchNorm,)
 FROM_INPUT = "its statistics are taken from the input, so that it is no fixed scale and shift"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors are several times faster so when both cores run tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def drawn(model: nn.Module) -> nn.Module:

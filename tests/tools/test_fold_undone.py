@@ -72,6 +72,25 @@ def test_a_fold_that_moves_the_output_is_undone_and_the_others_stay() -> None:
     assert 0 < report.error <= TORCH
 
 
+def test_padding_comes_back() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=1)
+            self.norms = [self.norm]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(self.norms[0](x))
+
+    model = drawn(Padded())
+    expected, conv = run(model), repr(model.conv)
+    (skipped,) = fold_(model, X, border="pad").skipped
+    assert skipped.reason == "the output on the example could not be compared with what it was"  # it is smaller
+    assert repr(model.conv) == conv
+    assert model.conv._reversed_padding_repeated_twice == [1] * 4
+    assert torch.equal(run(model), expected)
+
+
 @pytest.mark.parametrize("tool", [fold_, drop_bias_])
 def test_nothing_is_allowed_to_move(tool: Callable[..., Any]) -> None:
     model = drawn(Behind())

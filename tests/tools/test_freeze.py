@@ -17,9 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from normlab import layers
 from normlab.errors import InvalidInputError
 from normlab.layers.combined import _made
+from normlab.tools.evaluating import inference
 from normlab.tools.freeze import freeze_, unfreeze_
 from normlab.tools.frozen import freeze_layer
-from normlab.tools.inference import inference
 from normlab.tools.norms import ChannelsLast
 from normlab.tools.reached import left_alone
 from normlab.tools.report import Skipped, Touched

@@ -268,6 +268,34 @@ def test_our_layers_that_commit_by_their_own_rules(options: dict[str, str], orde
     assert [layer.skipped_recomputed for layer in (ours[0], ours[2])] == [0, 0]
 
 
+def test_of_several_domains_the_one_in_use() -> None:
+    """The call of another one, by its own statistics, is not counted."""
+    model = nn.Sequential(layers.DomainBatchNorm1d(2, ["real", "fake"]), nn.Linear(2, 2), nn.BatchNorm1d(2)).double()
+
+    def both(model: nn.Module, x: torch.Tensor) -> None:
+        model(x)
+        with layers.domain(model, "real"):
+            model[0](x + 100)
+
+    with layers.domain(model, "fake"):
+        for order in ("layers", "one_pass"):
+            recalibrate_(model, BATCHES, order=order, call=both)
+    x = torch.cat(BATCHES)
+    assert model[0].running_mean_fake.allclose(x.mean(0))
+    assert model[0].running_var_fake.allclose(x.var(0))
+    assert int(model[0].num_batches_tracked_fake) == 3
+    assert model[0].running_mean.equal(torch.zeros(2))
+    assert int(model[0].num_batches_tracked) == 0
+
+
+def test_batch_renormalization_keeps_its_place_in_its_schedule() -> None:
+    norm = layers.BatchRenorm1d(2).double()
+    norm.num_batches_tracked.fill_(7000)
+    recalibrate_(norm, BATCHES)
+    assert norm.running_var.allclose(torch.cat(BATCHES).var(0))
+    assert int(norm.num_batches_tracked) == 7000
+
+
 class Routed(nn.Module):
     """Which norm comes first depends on the batch, and one is reached by some batches only."""
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from normlab import layers
 from normlab.errors import InvalidInputError
 from normlab.tools.freeze import freeze_
 from normlab.tools.recalibrate import recalibrate_
@@ -125,6 +126,22 @@ def test_what_no_batch_reaches_starts_afresh_at_most() -> None:
     assert [(each.name, each.reason) for each in report.skipped] == [("unused", f"{NEVER}: no batch reaches it")]
     torch.testing.assert_close(model.used.running_mean, torch.cat(BATCHES).mean(0))
     assert model.broken.running_var.equal(torch.ones(3))
+
+
+def test_every_domain_of_a_layer_is_looked_at() -> None:
+    norm = layers.DomainBatchNorm1d(3, ["real", "fake"])
+    norm.running_mean += 1
+    norm.running_var_fake[2] = -1.0
+    assert repair_(copy.deepcopy(norm)).touched[0].change == (
+        "1 of 3 channels with a negative variance in domain fake: mean 0 and variance 1 again"
+    )
+    with layers.domain(norm, "fake"):
+        report = repair_(norm, BATCHES)
+    assert report.touched[0].change.startswith(
+        "1 of 3 channels with a negative variance in domain fake: statistics set"
+    )
+    torch.testing.assert_close(norm.running_var_fake, torch.cat(BATCHES).var(0))
+    assert norm.running_mean.equal(torch.ones(3))
 
 
 def test_an_instance_norm_that_has_moved_is_sound_although_its_counter_is_0() -> None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normlab.tools.drop_bias import drop_bias_ as drop_bias_
+    from normlab.tools.evaluating import inference as inference
     from normlab.tools.fold import fold_ as fold_
     from normlab.tools.freeze import freeze_ as freeze_
     from normlab.tools.freeze import unfreeze_ as unfreeze_
-    from normlab.tools.inference import inference as inference
-    from normlab.tools.param_groups import param_groups as param_groups
+    from normlab.tools.grouped import param_groups as param_groups
     from normlab.tools.recalibrate import recalibrate_ as recalibrate_
     from normlab.tools.repair import repair_ as repair_
     from normlab.tools.report import Report as Report
@@ -21,8 +21,8 @@ PUBLIC = {
     "drop_bias_": "drop_bias",
     "fold_": "fold",
     "freeze_": "freeze",
-    "inference": "inference",
-    "param_groups": "param_groups",
+    "inference": "evaluating",
+    "param_groups": "grouped",
     "recalibrate_": "recalibrate",
     "repair_": "repair",
     "Report": "report",

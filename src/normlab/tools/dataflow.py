@@ -82,7 +82,8 @@ def trace(model: nn.Module, example: Any) -> Flow:
 
     Seen are layers, functions and methods, single operations (those inside scripted functions too), what is returned,
     and what somebody still holds after the run, as a hook does that collects features. The model, its modes, buffers,
-    hooks and the random state are afterwards as before.
+    hooks and the random state are afterwards as before. Not seen is who takes a value through `Tensor.as_subclass`,
+    which is neither a function nor an operation to PyTorch.
 
     Args:
         model: a network that is not compiled or scripted.
@@ -163,10 +164,9 @@ class _Functions(TorchFunctionMode):
             passed = [each for each in made if any(each is other for other in read)]
             for tensor in passed:
                 flow.value(tensor).passed.append(flow.function)
-            new = [each for each in made if each not in flow.values]
-            if new or name in ESCAPES:
+            if name in ESCAPES:
                 flow.read(read, flow.function)
-            for tensor in new:
+            for tensor in made:
                 flow.value(tensor, flow.function)
             return output
         finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-Before = tuple[nn.Module, type, dict[str, Any]]
+Held = dict[str, tuple[Any, Any]]
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def intact(model: nn.Module) -> Iterator[None]:
 
     Values of buffers are copied. Those of parameters are not, as no tool writes into one: it puts another in its place.
     """
-    before: list[Before] = [(each, type(each), _held(each)) for each in model.modules()]
+    before = [(each, type(each), _held(each)) for each in model.modules()]
     buffers = [(each, each.detach().clone()) for each in model.buffers()]
     learned = [(each, each.requires_grad) for each in model.parameters()]
     try:
@@ -24,7 +24,7 @@ def intact(model: nn.Module) -> Iterator[None]:
         for module, its_class, held in before:
             module.__class__ = its_class
             module.__dict__.clear()
-            module.__dict__.update(held)
+            module.__dict__.update(_put_back(held))
         for buffer, value in buffers:
             buffer.detach().copy_(value)
         for parameter, wanted in learned:
@@ -32,6 +32,15 @@ def intact(model: nn.Module) -> Iterator[None]:
         raise
 
 
-def _held(module: nn.Module) -> dict[str, Any]:
-    """The attributes of a module; dictionaries (of parameters, layers, hooks) are copied, as they change in place."""
-    return {name: value.copy() if isinstance(value, dict) else value for name, value in module.__dict__.items()}
+def _held(module: nn.Module) -> Held:
+    """The attributes of a module, and what is in its dictionaries (of layers, hooks), as these change in place."""
+    return {name: (value, value.copy() if isinstance(value, dict) else None) for name, value in module.__dict__.items()}
+
+
+def _put_back(held: Held) -> dict[str, Any]:
+    """The same dictionaries with what was in them: the handle of a hook refers to the one that holds it."""
+    for value, inside in held.values():
+        if isinstance(value, dict):
+            value.clear()
+            value.update(inside)
+    return {name: value for name, (value, _) in held.items()}

@@ -98,8 +98,18 @@ def use_own(module: Norm, args: tuple[Any, ...], named: dict[str, Any], moments:
 
 def set_statistics(module: Norm, mean: torch.Tensor, var: torch.Tensor) -> None:
     """Writes the running statistics of a layer in place."""
-    module.get_buffer("running_mean").copy_(mean)
-    module.get_buffer("running_var").copy_(var)
+    running(module, "mean").copy_(mean)
+    running(module, "var").copy_(var)
+
+
+def running(module: Norm, which: str) -> torch.Tensor:
+    """The running mean or variance that is in use."""
+    return module.get_buffer(f"running_{which}{in_use(module)}")
+
+
+def in_use(module: nn.Module) -> str:
+    """What the names of its statistics end in: a layer that knows several domains has a set for each."""
+    return str(getattr(module, "suffix", ""))
 
 
 def _is_single(module: Norm, x: torch.Tensor) -> bool:

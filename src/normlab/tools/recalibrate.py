@@ -1,15 +1,24 @@
 """Population statistics from data, for every layer that normalizes by running ones."""
 
+from typing import Any
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normlab import errors
 from normlab.layers.explicit import Explicit, explicit_layers
 from normlab.layers.scopes import taken
-from normlab.tools.inference import inference
+from normlab.tools.evaluating import inference
 from normlab.tools.intact import intact
-from normlab.tools.moments import Moments
-from normlab.tools.population_norms import Norm, names_of_norms, norms_asked, set_statistics, why_none
+from normlab.tools.population_norms import (
+    Norm,
+    in_use,
+    names_of_norms,
+    norms_asked,
+    running,
+    set_statistics,
+    why_none,
+)
 from normlab.tools.reached import left_alone
 from normlab.tools.recalibrate_batches import Batches, Call, Passes, call_by_structure
 from normlab.tools.recalibrate_fit import Order, unfit, unfit_batches, unfit_settings
@@ -40,7 +49,7 @@ def recalibrate_(
     place at the end; `num_batches_tracked` of a batch norm becomes the number of calls that they come from. A layer
     that is called several times in a forward gets the statistics of all its calls together. One that is frozen
     (`freeze_`) or that no batch reaches is left as it is; one that is merely in eval mode is recalibrated, and stays
-    in it.
+    in it. Of a layer with several domains (`DomainBatchNorm2d`) the one in use is recalibrated.
 
     Under `torch.distributed` every process must call this, each with its own batches, of which some may have none: all
     of them end with the same statistics, those of all batches.
@@ -119,17 +128,18 @@ def recalibrate_(
     return Report("recalibrated", tuple(touched), tuple(skipped))
 
 
-def _let_fall(layer: Explicit, moments: Moments) -> None:
+def _let_fall(layer: Explicit, found: Any) -> None:
     """What a layer commits in eval mode too (`commit_when="always"`) is not taken."""
 
 
 def _set(module: Norm, final: Final) -> str:
     """Writes the statistics of a layer; says how far they moved."""
-    mean, var = (module.get_buffer(name).clone().cpu().double() for name in ("running_mean", "running_var"))
+    mean, var = (running(module, which).clone().cpu().double() for which in ("mean", "var"))
     new = final.moments
     set_statistics(module, new.mean, new.var)
-    if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None:  # an instance norm leaves it at 0
-        module.get_buffer("num_batches_tracked").fill_(final.calls)
+    # an instance norm leaves its counter at 0; by that of a batch renormalization it knows how far training is
+    if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None and not hasattr(module, "schedule"):
+        module.get_buffer(f"num_batches_tracked{in_use(module)}").fill_(final.calls)
     calls = "" if final.calls == final.batches else f" in {final.calls} calls"
     source = f"({final.batches} batch{'' if final.batches == 1 else 'es'}{calls}, {new.count} values a channel)"
     if not bool((mean.isfinite() & var.isfinite() & (var > 0)).all()):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from normlab import errors
 from normlab.tools.moments import Moments, averaged, merge
-from normlab.tools.population_norms import Norm, moments_at, use_own
+from normlab.tools.population_norms import Norm, in_use, moments_at, use_own
 from normlab.tools.swap import described
 
 Method = Literal["pooled", "average", "ema"]
@@ -52,6 +52,9 @@ class Watch:
     called: list[str] = field(default_factory=list)  # in the batch that is passing
     batch: int = 0
 
+    def __post_init__(self) -> None:
+        self.domains = {name: in_use(module) for name, module in self.norms.items()}
+
     def begin(self, wanted: set[str] | None, enough: int = 0) -> None:
         """Starts to gather anew."""
         self.wanted, self.enough, self.gathered, self.batch = wanted, enough, {}, 0
@@ -77,6 +80,8 @@ class Watch:
                 handle.remove()
 
     def _see(self, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if in_use(self.norms[name]) != self.domains[name]:  # this call is normalized by statistics that stay
+            return
         self.called.append(name)
         if name in self.settled:
             return

@@ -5,7 +5,7 @@ from torch import nn
 
 from normlab import errors
 from normlab.tools.intact import intact
-from normlab.tools.population_norms import Norm, norms_asked, set_statistics, why_none
+from normlab.tools.population_norms import in_use, norms_asked, why_none
 from normlab.tools.ready import lazy_in
 from normlab.tools.recalibrate import recalibrate_
 from normlab.tools.recalibrate_batches import Batches
@@ -45,75 +45,86 @@ def repair_(model: nn.Module, batches: Batches | None = None) -> Report:
     """
     errors.invalid_input("repair_", lazy_in(model))
     norms = norms_asked(model)
-    wrong = {module for module in norms.values() if _said(module) and not why_none(module)}
     touched: list[Touched] = []
     skipped: list[Skipped] = []
     with intact(model):
-        said = {name: _said(module) for name, module in norms.items()}
+        said = {name: _said(module, in_use(module)) for name, module in norms.items()}
+        wrong = {name for name, module in norms.items() if said[name] and not why_none(module)}
         measured: dict[str, str] = {}
-        if batches is not None:  # all processes measure what is wrong in any of them, as none can do so by itself
-            for name in set().union(*in_all(lambda: {name for name, module in norms.items() if module in wrong})):
-                wrong.add(norms[name])
-                said[name] = said[name] or "wrong in another process"
-        if batches is not None and wrong:
-            report = recalibrate_(model, batches, where=lambda name, module: module in wrong)
-            measured = {each.name: each.change for each in report.touched}
+        if batches is not None:  # what is wrong in one process is measured in all, as none can do so by itself
+            wrong.update(*in_all(lambda: wrong))
+            modules = {norms[name] for name in wrong}
+            report = recalibrate_(model, batches, where=lambda _, module: module in modules) if wrong else None
+            measured = {each.name: each.change for each in report.touched} if report else {}
         for name, module in norms.items():
-            change = measured.get(name) or (_start_afresh(module) if module in wrong else "")
+            changes = [f"{said[name] or 'wrong in another process'}: {measured[name]}"] if name in measured else []
+            changes += _started_afresh(module)
             learned = _not_finite(module)
-            if change:
-                words = f"{said[name]}: {change}" + (f"; {learned}" if learned else "")
-                touched.append(Touched(name, described(module), words))
-            else:
-                words = "; ".join(filter(None, (_why_left(module, said[name], batches), learned)))
-                sound = "its statistics are finite and have moved" if _held(module) else why_none(module)
-                skipped.append(Skipped(name, described(module), words or sound, same=not words))
+            if changes:
+                touched.append(Touched(name, described(module), "; ".join([*changes, *learned])))
+                continue
+            left = [*_left(module, said[name], batches), *learned]
+            sound = "its statistics are finite and have moved" if _domains(module) else why_none(module)
+            skipped.append(Skipped(name, described(module), "; ".join(left) or sound, same=not left))
     return Report("repaired", tuple(touched), tuple(skipped))
 
 
-def _said(module: nn.Module) -> str:
-    """What is wrong with the running statistics of a layer; empty if nothing is."""
-    held = _held(module)
-    if held is None:
+def _domains(module: nn.Module) -> list[str]:
+    """What the names of running statistics end in: one empty text, but for a layer with several domains."""
+    start = "running_var"
+    return [
+        name.removeprefix(start)
+        for name, each in module._buffers.items()
+        if name.startswith(start) and each is not None
+    ]
+
+
+def _held(module: nn.Module, domain: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return module.get_buffer(f"running_mean{domain}"), module.get_buffer(f"running_var{domain}")
+
+
+def _said(module: nn.Module, domain: str) -> str:
+    """What is wrong with running statistics of a layer; empty if nothing is, or if there are none."""
+    if domain not in _domains(module):
         return ""
-    mean, var = held
+    mean, var = _held(module, domain)
     if bool((mean == 0).all() & (var == 1).all()):
         return NEVER
     counts = (
         (int((~(mean.isfinite() & var.isfinite())).sum()), "not finite"),
         (int((var < 0).sum()), "with a negative variance"),
     )
-    return ", ".join(f"{count} of {len(mean)} channels {what}" for count, what in counts if count)
+    words = ", ".join(f"{count} of {len(mean)} channels {what}" for count, what in counts if count)
+    return f"{words} in domain {domain.removeprefix('_')}" if words and domain else words
 
 
-def _start_afresh(module: nn.Module) -> str:
-    """Mean 0 and variance 1 where the statistics are wrong; the words for it, none for a layer that starts there."""
-    held = _held(module)
-    if not isinstance(module, Norm) or held is None or _said(module) == NEVER:
-        return ""
-    mean, var = held
-    right = mean.isfinite() & var.isfinite() & (var >= 0)
-    set_statistics(module, mean.where(right, 0.0), var.where(right, 1.0))
-    if not bool(right.any()) and module.num_batches_tracked is not None:
-        module.get_buffer("num_batches_tracked").zero_()
-    return "mean 0 and variance 1 again"
+def _started_afresh(module: nn.Module) -> list[str]:
+    """Gives mean 0 and variance 1 to the channels whose statistics are wrong; what was done, in words."""
+    changes = []
+    for domain in [] if why_none(module) else _domains(module):
+        said = _said(module, domain)
+        if said in ("", NEVER):
+            continue
+        mean, var = _held(module, domain)
+        right = mean.isfinite() & var.isfinite() & (var >= 0)
+        mean.copy_(mean.where(right, 0.0))
+        var.copy_(var.where(right, 1.0))
+        if not bool(right.any()) and module.num_batches_tracked is not None:
+            module.get_buffer(f"num_batches_tracked{domain}").zero_()
+        changes.append(f"{said}: mean 0 and variance 1 again")
+    return changes
 
 
-def _why_left(module: nn.Module, said: str, batches: Batches | None) -> str:
-    """Why a layer stays as it is although something is wrong with it; empty if nothing is."""
+def _left(module: nn.Module, said: str, batches: Batches | None) -> list[str]:
+    """Why a layer stays as it is although something is wrong with it."""
     if not said:
-        return ""
+        return []
     if reason := why_none(module):
-        return f"{said}, but {reason}"
-    return f"{said}: {'pass batches to measure them' if batches is None else 'no batch reaches it'}"
+        return [f"{said}, but {reason}"]
+    return [f"{said}: {'pass batches to measure them' if batches is None else 'no batch reaches it'}"]
 
 
-def _not_finite(module: nn.Module) -> str:
+def _not_finite(module: nn.Module) -> list[str]:
     """That what the layer has learned is not finite."""
     names = [name for name, each in module.named_parameters() if not bool(each.isfinite().all())]
-    return f"its {' and '.join(names)} not finite, which only training can mend" if names else ""
-
-
-def _held(module: nn.Module) -> tuple[torch.Tensor, torch.Tensor] | None:
-    mean, var = (getattr(module, name, None) for name in ("running_mean", "running_var"))
-    return (mean, var) if isinstance(mean, torch.Tensor) and isinstance(var, torch.Tensor) else None
+    return [f"its {' and '.join(names)} not finite, which only training can mend"] if names else []

@@ -85,7 +85,7 @@ def _read_pickle(path: Path) -> Weights:
     try:
         found: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes of itself
-        first = str(error).strip().partition("\n")[0]
+        first = str(error).strip().partition("\n")[0].partition(". ")[0]  # PyTorch goes on with ways around it
         rule = "it is not read, since that would run code that the file brings along, or it is damaged."
         raise _refused(path, rule, got=f"{type(error).__name__}: {first}", fix=CONVERT) from error
     if _is_state(found):

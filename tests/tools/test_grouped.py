@@ -11,8 +11,8 @@ from torch.nn.utils import parametrizations, parametrize
 
 from normlab.errors import InvalidInputError
 from normlab.tools.freeze import freeze_
+from normlab.tools.grouped import param_groups
 from normlab.tools.norms import ChannelRMSNorm, ChannelsLast
-from normlab.tools.param_groups import param_groups
 
 
 class LlamaRMSNorm(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from normlab.tools.evaluating import inference
 from normlab.tools.freeze import freeze_, unfreeze_
-from normlab.tools.inference import inference
 
 
 class OwnTrain(nn.Module):
