@@ -10,7 +10,9 @@ from tests.tolerances import TORCH, TRAINING
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from normlab import layers
 from normlab.tools.drop_bias import drop_bias_
+from normlab.tools.freeze import freeze_
 from normlab.tools.norms import ChannelsLast
 from normlab.tools.report import Report, Skipped
 
@@ -54,6 +56,9 @@ def near(one: torch.Tensor, other: torch.Tensor, bound: float = TORCH) -> bool:
         (nn.Conv2d(4, 4, 3), nn.InstanceNorm2d(4, affine=True, **RUNNING), (2, 4, 7, 7)),
         (nn.ConvTranspose3d(4, 4, 3, stride=2, groups=2), nn.BatchNorm3d(4), (2, 4, 3, 3, 3)),
         (nn.ConvTranspose1d(4, 4, 3), nn.SyncBatchNorm(4), (2, 4, 5)),
+        (nn.Linear(5, 4), layers.BatchNorm1d(4, axis=-1), (6, 3, 5)),
+        (nn.Linear(5, 4), layers.BatchRenorm1d(4, schedule=(0, 0, 0)), (6, 5)),
+        (nn.Linear(5, 4), layers.GhostBatchNorm1d(4, 2), (6, 5)),
     ],
     ids=str,
 )
@@ -96,6 +101,18 @@ def test_the_running_mean_is_moved_by_the_bias() -> None:
     assert report.title().startswith("1 of 1 weight layer freed of a redundant bias, largest relative error ")
     assert report.touched[0].change == "its bias is taken away by BatchNorm1d `1`"
     assert drop_bias_(model, numbers(6, 5)).title() == "0 of 0 weight layers freed of a redundant bias"
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_norm_that_does_not_take_the_batch_s_mean_away(frozen: bool) -> None:
+    norm = nn.BatchNorm1d(4) if frozen else layers.BatchNorm1d(4, normalize_with="running")
+    model = drawn(nn.Sequential(nn.Linear(5, 4), norm))
+    if frozen:
+        freeze_(model)
+    word = "FrozenBatchNorm1d" if frozen else "BatchNorm1d"
+    assert reasons(drop_bias_(model, numbers(6, 5))) == {
+        "0": f"{word} `1` normalizes by running statistics in train mode too, which do not take a bias away"
+    }
 
 
 class Model(nn.Module):

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.tolerances import FOLD, FOLD_FLOAT32, ROUNDINGS, TORCH
 from torch import nn
 
+from normlab import layers
 from normlab.tools.fold import fold_
+from normlab.tools.freeze import freeze_
 from normlab.tools.norms import ChannelsLast
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -229,14 +231,26 @@ def test_by_hand() -> None:
         (nn.Sequential(nn.BatchNorm2d(3), nn.ConvTranspose2d(3, 4, 1), nn.BatchNorm2d(4)), (2, 3, 6, 6)),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm2d(4)), (2, 3, 6, 6)),
         (nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.BatchNorm1d(4)), (2, 4)),
+        (nn.Sequential(nn.Linear(5, 7), layers.BatchNorm1d(7, axis=-1)), (2, 7, 5)),
+        (nn.Sequential(layers.BatchNorm1d(7, axis=2), nn.Linear(7, 7)), (2, 7, 7)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), layers.BatchNorm2d(4, normalize_with="running")), (2, 3, 6, 6)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), layers.InstanceNorm2d(4, track_running_stats=True)), (3, 6, 6)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), layers.GhostBatchNorm2d(4, 2), nn.Conv2d(4, 4, 1), layers.BatchRenorm2d(4)),
+         (2, 3, 6, 6)),
     ],
     ids=[
         "grouped transpose", "no affine", "no bias", "channels last", "channels last before", "unbatched", "dropout",
-        "both sides", "chain", "chain before",
+        "both sides", "chain", "chain before", "axis", "axis before", "running", "explicit instance", "ghost, renorm",
     ],
 )  # fmt: skip
 def test_cases_that_others_get_wrong_or_leave_out(model: nn.Module, shape: tuple[int, ...]) -> None:
     assert_folded(drawn(model, seed=5), numbers(*shape), TORCH)
+
+
+def test_a_frozen_norm_is_folded() -> None:
+    model = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), seed=1)
+    freeze_(model)
+    assert_folded(model, numbers(2, 3, 5, 5), TORCH)
 
 
 def test_a_layer_between_two_norms_is_rounded_once() -> None:

@@ -10,6 +10,7 @@ from tests.tolerances import TORCH
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from normlab import layers
 from normlab.tools.drop_bias import drop_bias_
 from normlab.tools.fold import fold_
 from normlab.tools.norms import ChannelRMSNorm, NoNorm
@@ -140,6 +141,30 @@ def test_a_subclass_with_the_forward_of_its_base_is_folded() -> None:
     model = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), Named(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
     model[3].track_running_stats = False  # set afterwards, eval mode uses its statistics all the same
     assert [each.layer for each in fold_(model, numbers(2, 3, 7, 7)).touched] == ["Named(4)", "BatchNorm2d(4)"]
+
+
+def test_our_layers_where_they_are_no_fixed_scale_either() -> None:
+    x = numbers(2, 3, 7, 7)
+    for norm, reason in (
+        (layers.BatchNorm2d(3, normalize_with="batch"), FROM_INPUT),
+        (layers.InstanceNorm2d(3, track_running_stats=True, normalize_with="batch"), FROM_INPUT),
+        (layers.BatchNorm2d(3, commit_when="always"), "its statistics move in eval mode too"),
+        (layers.DomainBatchNorm2d(3, ["one", "other"]),
+         "DomainBatchNorm2d has a forward of its own, whose meaning is not known"),
+        (layers.BatchNorm2d(3, axis=3), "its channels are in dimension 3 of (2, 3, 3, 3), those of Conv2d `0` in "
+         f"dimension 1, and {TO_CALLER}"),
+    ):  # fmt: skip
+        assert reasons(drawn(nn.Sequential(nn.Conv2d(3, 3, 5), norm)), x) == {"1": reason}
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm = nn.Linear(3, 4), layers.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.linear(x), mask=x[:, 0] > 0)
+
+    assert reasons(drawn(Masked()), numbers(5, 3)) == {"norm": "it is called with more than its input, as with a mask"}
 
 
 @pytest.mark.parametrize(

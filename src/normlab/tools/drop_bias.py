@@ -82,7 +82,7 @@ def _wanted(where: Where) -> tuple[list[Drop], list[Skipped]]:
     for norm in norms_of(where.model).values():
         for called in where.flow.calls.get(norm, []):
             before = layer_before(where, called)
-            if before is None or before.module in skipped or before.module._parameters.get("bias") is None:
+            if before is None or before.module._parameters.get("bias") is None:
                 continue
             layer = before.module
             name = where.names[layer]
@@ -100,6 +100,8 @@ def _why_kept(where: Where, norm: nn.Module, called: Call, before: Call) -> str:
         return f"{word} has a forward of its own, whose meaning is not known"
     if kind_of(norm) not in ("batch", "instance"):
         return f"{word} does not take away a value for each channel"
+    if getattr(inner, "normlab_frozen", False) or getattr(inner, "normalize_with", "mode") == "running":
+        return f"{word} normalizes by running statistics in train mode too, which do not take a bias away"
     if has_hooks(norm) or has_hooks(inner):
         return f"{word} has hooks, which see its input"
     if "forward" in vars(norm) or "forward" in vars(inner):

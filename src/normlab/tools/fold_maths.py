@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from normlab.layers.explicit import Explicit
 from normlab.tools.norms import ChannelsLast
 
 SPATIAL_CONV: dict[type[nn.Module], int] = {
@@ -70,7 +71,7 @@ def channel_axis(module: nn.Module, dimensions: int) -> int:
     for base, spatial in (SPATIAL_CONV | SPATIAL_INSTANCE).items():
         if isinstance(module, base):
             return dimensions - spatial - 1
-    return 1
+    return module.axis % dimensions if isinstance(module, Explicit) else 1
 
 
 def affine_of(norm: nn.Module) -> Affine:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from normlab.layers.explicit import Explicit
 from normlab.tools.dataflow import Call, Flow, Use, Value
 from normlab.tools.fold_maths import affine_of, channel_axis, is_stock, is_weight_layer
 from normlab.tools.kinds import kind_of, why_kept
@@ -98,8 +99,12 @@ def why_not_fixed_scale(where: Where, norm: nn.Module) -> str:
         return "it is the whole model, which cannot be replaced in place"
     if (times := where.times(norm)) != 1:
         return f"it is called {times} times" if times else NOT_CALLED
+    if isinstance(inner, Explicit) and inner.commit_when == "always":
+        return "its statistics move in eval mode too"
     if reason := _why_not_finite(inner):
         return reason
+    if len(where.flow.calls[norm][0].inputs) > 1:
+        return "it is called with more than its input, as with a mask"
     for name, values in (*inner._parameters.items(), *inner._buffers.items()):
         if values is not None and (reader := where.read_elsewhere(where.flow.value(values), norm)):
             return f"its {name} is also used by {reader}"
@@ -109,6 +114,8 @@ def why_not_fixed_scale(where: Where, norm: nn.Module) -> str:
 def uses_running(norm: nn.Module) -> bool:
     """Whether the running statistics are what normalizes in eval mode."""
     if norm._buffers.get("running_mean") is None or norm._buffers.get("running_var") is None:
+        return False
+    if isinstance(norm, Explicit) and norm.normalize_with == "batch":
         return False
     return kind_of(norm) == "batch" or bool(norm.track_running_stats)
 
