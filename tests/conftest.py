@@ -7,6 +7,8 @@ import pytest
 
 # Charts and runs must not depend on how wide the terminal of the tester is.
 os.environ.setdefault("COLUMNS", "100")
+# As many test processes as cores: two threads in each wait for one another, and small tensors gain nothing by them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Called = tuple[int, str, str]  # exit code, what went to stdout, what went to stderr
 

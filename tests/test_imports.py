@@ -55,4 +55,5 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError) as raised:
         _ = normlab.audit
     assert str(raised.value) == "module 'normlab' has no attribute 'audit'"
-    assert dir(normlab) == ["__version__", "errors", "lab", "reference"]
+    assert dir(normlab) == sorted(normlab.__all__)
+    assert all(getattr(normlab, name) is not None for name in normlab.__all__)

@@ -101,6 +101,23 @@ def half() -> Figures:
     return Figures(str(found[0]), found[1], float(x.half().double().var()))
 
 
+def broadcast() -> Figures:
+    """`DistributedDataParallel` writes the buffers of rank 0 into those of the others before each forward."""
+
+    def twice(layer: nn.BatchNorm1d) -> None:
+        x = _normal(0, 8, 2).requires_grad_()
+        ys = []
+        for _ in range(2):
+            with torch.no_grad():
+                for buffer in layer.buffers():
+                    buffer.copy_(buffer.clone())
+            ys.append(layer(x))
+        (ys[0] + ys[1]).backward(_normal(1, 8, 2))
+
+    theirs, mine = nn.BatchNorm1d(2), layers.BatchNorm1d(2)
+    return Figures(raised(lambda: twice(theirs)), raised(lambda: twice(mine)), "no error")
+
+
 def padding() -> Figures:
     x = 5.0 + _normal(0, 64, 1, 10)
     padded = torch.cat([x, torch.zeros(64, 1, 30)], dim=2)
@@ -165,6 +182,8 @@ ROWS = (
         "freeze_", "mean of the output", untracked, tolerance=1e-5),
     Row("a model in half precision", 30, "inputs of deviation 300", "BatchNorm1d", "BatchNorm1d", "running variance",
         half, tolerance=1e-5),
+    Row("two forwards before backward", 12, "with the broadcast of DDP between them", "BatchNorm1d", "BatchNorm1d",
+        "error", broadcast),
     Row("padding", 25, "10 values around 5, then 30 zeros", "BatchNorm1d", "BatchNorm1d with a mask", "running mean",
         padding),
     Row("channels last", 26, "(N, L, C) with L = C", "BatchNorm1d", "BatchNorm1d(axis=-1)",

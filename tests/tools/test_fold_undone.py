@@ -260,3 +260,10 @@ def test_changes_are_tried_one_by_one_only_if_they_fail_together() -> None:
         "x": "the model would fail: ValueError: x",
     }
     assert measured == ["abcx", "", "a", "ab", "ac", "acx"]
+
+
+def test_settings_that_are_frozen_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(torch.backends.flags_frozen.__globals__, "__allow_nonbracketed_mutation_flag", False)
+    assert torch.backends.flags_frozen()
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
+    assert len(fold_(model, torch.randn(5, 3)).touched) == 1

@@ -137,7 +137,7 @@ def test_a_parameter_of_several_owners_is_there_once() -> None:
         (lambda name, parameter: parameter.ndim < 2, {"cls_token", "scale"}),
         ((), set()),
     ],
-    ids=str,
+    ids=["a name", "two names", "a pattern", "a function", "none"],
 )
 def test_more_may_be_spared(no_decay: Any, spared: set[str]) -> None:
     first, second = param_groups(Token(), 0.1, no_decay=no_decay)

@@ -74,7 +74,7 @@ def test_what_would_run_code_is_not_read(tmp_path: Path, capsys: pytest.CaptureF
     text = refusal(tmp_path / "a.pt")
     assert text.startswith(
         "a.pt: it is not read, since that would run code that the file brings along, or it is damaged.\n"
-        "  got: UnpicklingError: Weights only load failed."
+        "  got: UnpicklingError: Weights only load failed"
     )
     assert text.endswith(f"\n  fix: {CONVERT}")
     assert len(text.splitlines()) == 3

@@ -21,8 +21,14 @@ Change = TypeVar("Change")
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Float32 is computed as such: with TF32, cuDNN's default, a convolution is off by more than a fold may be."""
+    """Float32 is computed as such: with TF32, cuDNN's default, a convolution is off by more than a fold may be.
+
+    Where the program has frozen these settings (`torch.backends.disable_global_flags`), they are left alone.
+    """
     backends: Any = torch.backends
+    if backends.flags_frozen():
+        yield
+        return
     parts = (
         backends, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul,
         backends.mkldnn, backends.mkldnn.conv, backends.mkldnn.matmul,
