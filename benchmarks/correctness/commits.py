@@ -189,7 +189,7 @@ ROWS = (
     Row("channels last", 26, "(N, L, C) with L = C", "BatchNorm1d", "BatchNorm1d(axis=-1)",
         "channels that are not centred", wrong_axis),
     Row("a large mean", 33, "mean 1,000, deviation 0.1, float32", "E[x²] − E[x]² (Flax, Liger)", "BatchNorm1d",
-        "variance", large_mean, tolerance=1e-4),
+        "variance", large_mean, tolerance=1e-3),
     Row("vmap in train mode", 38, "three models at once", "torch.func.functional_call", "functional_call", "error",
         vmapped),
     Row("a subclass is synchronized", 42, "its forward doubles", "convert_sync_batchnorm", "sync_", "output for 1",
