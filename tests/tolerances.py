@@ -115,3 +115,13 @@ FOLD_FLOAT32 = 1e-5
 
 # The promise of `recalibrate_`: as the statistics of the whole set, in float32.
 RECALIBRATED = 1e-6
+
+
+def pooled_bound(mean: float, apart: float, var: float) -> float:
+    """Bound on the running variance of pooled micro-batches in float32.
+
+    Each mean is rounded by half a step at its size, so that the distance between two of them, `apart`, is off by one
+    step, and its square by 2 · apart times that; the rest are roundings of the variance itself.
+    """
+    step = float(np.finfo(np.float32).eps)
+    return step * (2 * apart * abs(mean) + ROUNDINGS * var)

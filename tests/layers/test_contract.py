@@ -223,13 +223,12 @@ def test_onnx(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(y), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_compiles_whole_by_inductor(training: bool) -> None:
-    """To machine code, where there is a compiler for it."""
-    model = Every().train(training)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # of the compiler itself
+def test_compiles_whole_by_inductor() -> None:
+    """To machine code; one layer, as the C++ compiler takes seconds."""
+    model = CATALOGUE[0].built(CATALOGUE[0].ours)
     twin = copy.deepcopy(model)
     torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True)
-    xs = [entry.x() for entry in CATALOGUE]
-    for y, expected in zip(compiled(*xs), twin(*xs), strict=True):
-        torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    x = CATALOGUE[0].x()
+    torch.testing.assert_close(torch.compile(model, fullgraph=True)(x), twin(x))
+    torch.testing.assert_close(model.running_var, twin.running_var)

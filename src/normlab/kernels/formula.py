@@ -1,6 +1,7 @@
 """Every norm of the family, written once on the view in plain torch: with masks, and differentiable without end.
 
-It is the kernel of whatever PyTorch has none for, and what is differentiated where a kernel cannot be.
+It is the kernel of whatever PyTorch has none for, and what is differentiated where a kernel cannot be. There rstd³ has
+to be a number: in float32 deviations up to 1e12.
 """
 
 from typing import NamedTuple
@@ -62,7 +63,7 @@ def gradients(
     first sum for RMS norm.
     """
     values, real, lost, count = _real(x, mask, view)
-    above = _above(dy, lost, view, values.dtype)
+    above = _above(dy, real, lost, view, values.dtype)
     rstd = view.of_set(rstd)
     x_hat = _centered(values, real, count, view, view.of_set(mean))[1] * rstd
     g = above if weight is None else above * view.of_weight(weight)
@@ -79,8 +80,8 @@ def sums_of(
     dy: Tensor, x: Tensor, mask: Tensor | None, mean: Tensor, rstd: Tensor, view: View
 ) -> tuple[Tensor, Tensor]:
     """Σ dy·x_hat and Σ dy of each parameter: dweight and dbias."""
-    values, _, lost, _ = _real(x, mask, view)
-    above = _above(dy, lost, view, values.dtype)
+    values, real, lost, _ = _real(x, mask, view)
+    above = _above(dy, real, lost, view, values.dtype)
     x_hat = (values - view.of_set(mean)) * view.of_set(rstd)
     return (above * x_hat).sum(view.without_weight).flatten(), above.sum(view.without_weight).flatten()
 
@@ -94,7 +95,7 @@ def gradient_with(
     rstd = view.of_set(rstd)
     x_hat = (values - view.of_set(mean)) * rstd
     share = x_hat * view.of_set(along) + view.of_set(above_all)
-    dx = _above(dy, lost, view, values.dtype) - (share if real is None else share * real)
+    dx = _above(dy, real, lost, view, values.dtype) - (share if real is None else share * real)
     dx = dx * rstd if weight is None else dx * rstd * view.of_weight(weight)
     return view.unfold(_without(dx, lost).to(x.dtype), x)
 
@@ -104,7 +105,9 @@ def moments_of(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tens
     values, real, _, count = _real(x, mask, view)
     mean, centered = _centered(values, real, count, view)
     var = _average(centered.square(), real, count, view)
-    return mean.flatten(), var.flatten(), count if isinstance(count, int) else count.flatten()
+    if mask is None:
+        return mean.flatten(), var.flatten(), view.set_size
+    return mean.flatten(), var.flatten(), view.fold(mask).sum(view.axes).flatten().double()
 
 
 def _scaled(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, lost: Tensor | None, view: View) -> Tensor:
@@ -113,8 +116,10 @@ def _scaled(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, lost: Ten
     return _without(y, lost)
 
 
-def _above(dy: Tensor, lost: Tensor | None, view: View, dtype: torch.dtype) -> Tensor:
-    return _without(view.fold(dy).to(dtype), lost)
+def _above(dy: Tensor, real: Tensor | None, lost: Tensor | None, view: View, dtype: torch.dtype) -> Tensor:
+    """What comes from above on the view, with 0 where it, or the value, is junk."""
+    above = view.fold(dy).to(dtype)
+    return above if real is None or lost is None else above.masked_fill(lost | junk(above, real > 0), 0.0)
 
 
 def _without(a: Tensor, lost: Tensor | None) -> Tensor:
@@ -154,5 +159,10 @@ def _real(x: Tensor, mask: Tensor | None, view: View) -> tuple[Tensor, Tensor | 
         return values, None, None, view.set_size
     real = view.fold(mask)
     count = real.sum(view.axes, keepdim=True)
-    junk = ~real & ~(values.abs() <= LARGEST[values.dtype])
-    return values.masked_fill(junk, 0.0), real.to(values.dtype), junk, count.clamp(min=1)
+    lost = junk(values, real)
+    return values.masked_fill(lost, 0.0), real.to(values.dtype), lost, count.clamp(min=1)
+
+
+def junk(a: Tensor, real: Tensor) -> Tensor:
+    """Where padding cannot be computed with: NaN, infinite, or so large that it would become so."""
+    return ~real & ~(a.abs() <= LARGEST[statistics_dtype(a)])

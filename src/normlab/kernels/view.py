@@ -45,7 +45,7 @@ class View:
     @property
     def set_size(self) -> int:
         """Values in one set."""
-        return math.prod(self.shape[axis] for axis in self.axes)
+        return math.prod([self.shape[axis] for axis in self.axes])  # a list, for torch.compile
 
 
 def batch_view(x: Tensor, axis: int) -> View:

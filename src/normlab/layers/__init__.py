@@ -1,5 +1,6 @@
 """Layers that stand in for those of `torch.nn`: the same signature, state and numbers."""
 
+from normlab.layers import quantization
 from normlab.layers.batch_norm import BatchNorm1d as BatchNorm1d
 from normlab.layers.batch_norm import BatchNorm2d as BatchNorm2d
 from normlab.layers.batch_norm import BatchNorm3d as BatchNorm3d
@@ -22,3 +23,5 @@ from normlab.layers.layer_norm import LayerNorm as LayerNorm
 from normlab.layers.rms_norm import RMSNorm as RMSNorm
 from normlab.layers.scopes import accumulate as accumulate
 from normlab.layers.scopes import stats_frozen as stats_frozen
+
+quantization.register()

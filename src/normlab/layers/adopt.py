@@ -1,7 +1,9 @@
 """Layers of PyTorch that become ours where they stand, by their class alone."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -37,11 +39,10 @@ def adopted_class(layer: nn.Module) -> type[nn.Module] | str:
     stock = next((each for each in OURS if isinstance(layer, each)), None)
     if stock is None:
         return f"{type(layer).__name__} keeps no running statistics" if _has_none(layer) else _unknown(layer)
+    if "forward" in vars(layer) or not all(map(_calls_super, _forwards_above(type(layer), stock))):
+        return _unknown(layer)
     if type(layer) is stock:
         return OURS[stock]
-    own = type(layer).forward
-    if own is not stock.forward and "__class__" not in own.__code__.co_freevars:  # no super() in it
-        return _unknown(layer)
     return combined(type(layer).__name__, type(layer), OURS[stock])
 
 
@@ -73,7 +74,21 @@ def disown(layer: nn.Module, its_class: type[nn.Module]) -> None:
     layer.__class__ = its_class
     layer._buffers.pop("skipped_non_finite", None)
     layer._non_persistent_buffers_set.discard("skipped_non_finite")
-    layer.__dict__.pop("skipped_recomputed", None)
+    for name in ("skipped_recomputed", "taker"):
+        layer.__dict__.pop(name, None)
+
+
+def _forwards_above(its_class: type[nn.Module], stock: type[nn.Module]) -> Iterator[Any]:
+    """Those that come before the one of PyTorch."""
+    for each in its_class.__mro__[: its_class.__mro__.index(stock)]:
+        if "forward" in vars(each):
+            yield vars(each)["forward"]
+
+
+def _calls_super(forward: Any) -> bool:
+    """Whether there is a `super()` in it, which Python compiles to a variable of that name."""
+    code = getattr(inspect.unwrap(forward), "__code__", None)
+    return code is not None and "__class__" in code.co_freevars
 
 
 def _has_none(layer: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from normlab.ops.moments import Moments, at_least_one, freedom
 class _Renorm(BatchNormOptions):
     """y = weight · (x_hat · r + d) + bias, with constants r and d that lead from the batch to the running ones."""
 
+    whole = False
     why_not_synced = "batch renormalization is not offered over several processes"
 
     def __init__(
@@ -25,10 +26,13 @@ class _Renorm(BatchNormOptions):
         **arguments: Any,
     ) -> None:
         problems = []
-        if r_max < 1:
-            problems.append(errors.Problem("`r_max` must be at least 1.", got=str(r_max)))
-        if d_max < 0:
-            problems.append(errors.Problem("`d_max` must be at least 0.", got=str(d_max)))
+        if not r_max >= 1:
+            problems.append(errors.Problem("`r_max` must be at least 1.", got=f"r_max = {r_max}"))
+        if not d_max >= 0:
+            problems.append(errors.Problem("`d_max` must be at least 0.", got=f"d_max = {d_max}"))
+        if len(schedule) != 3 or not 0 <= schedule[0] <= min(schedule[1:]):
+            rule = "`schedule` must be three numbers of commits, the first of them the smallest."
+            problems.append(errors.Problem(rule, got=f"schedule = {schedule}"))
         if not arguments.get("track_running_stats", True):
             problems.append(errors.Problem("`track_running_stats` must be True: they are what it is drawn to."))
         errors.invalid_input(type(self).__name__, problems)
@@ -37,16 +41,21 @@ class _Renorm(BatchNormOptions):
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The largest r and d at this commit."""
-        commits = self.get_buffer("num_batches_tracked").float()
+        commits = self.get_buffer("num_batches_tracked").double()
         start, r_until, d_until = self.schedule
         r_share, d_share = (
-            ((commits - start) / max(until - start, 1)).clamp(0, 1) if until > start else (commits >= start).float()
+            ((commits - start) / max(until - start, 1)).clamp(0, 1) if until > start else (commits >= start).double()
             for until in (r_until, d_until)
         )
-        return 1 + r_share * (self.r_max - 1), d_share * self.d_max
+        r_more, d = (
+            (share * bound).nan_to_num(0.0, posinf=bound)  # 0 · ∞, where there is to be no bound later on
+            for share, bound in ((r_share, self.r_max - 1), (d_share, self.d_max))
+        )
+        return 1 + r_more, d
 
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
+        self._check_eps()
         moments = moments_of(x, axis=self.axis, mask=mask)
         scale, shift = self._corrections(moments)
         weight = scale if self.weight is None else self.weight * scale
@@ -93,7 +102,8 @@ class BatchRenorm1d(_Renorm, nn.BatchNorm1d):
 
     Differs from torch:
         torch has no such layer. The paper keeps a moving average of σ_B; here the running statistics are PyTorch's, so
-        that they mean the same in every batch norm.
+        that they mean the same in every batch norm. Where activation checkpointing repeats a forward, it finds the
+        running statistics after the commit: r and d are one step of the moving average ahead in the gradient.
 
     Source:
         Ioffe (2017), algorithm 1; section 4.2 for the schedule.

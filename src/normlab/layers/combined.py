@@ -26,7 +26,8 @@ def combined(name: str, *bases: type[nn.Module]) -> type[nn.Module]:
 
 @cache
 def _made(name: str, bases: Any) -> Any:
-    inside = {"__reduce_ex__": _reduce, "__module__": bases[0].__module__, "combined_of": (name, *bases)}
+    # torch.fx knows a layer of PyTorch by its module, and does not look inside
+    inside = {"__reduce_ex__": _reduce, "__module__": bases[-1].__module__, "combined_of": (name, *bases)}
     return type(name, bases, inside)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from normlab import errors
@@ -58,6 +59,8 @@ class _Domains(BatchNormOptions):
             for statistic in STATISTICS:
                 if prefix + statistic in filled:
                     filled.setdefault(f"{prefix}{statistic}_{name}", filled[prefix + statistic])
+                elif statistic == "num_batches_tracked" and prefix + "running_mean" in filled:
+                    filled.setdefault(f"{prefix}{statistic}_{name}", torch.tensor(0))  # saved before torch 0.4.1
         super()._load_from_state_dict(filled, prefix, *rest)
 
     def extra_repr(self) -> str:
@@ -76,7 +79,6 @@ def domain(model: nn.Module, name: str) -> Iterator[None]:
         InvalidInputError: a layer does not have that domain.
 
     Example:
-        >>> import torch
         >>> layer = DomainBatchNorm1d(1, ["real", "fake"], momentum=1.0)
         >>> with domain(layer, "fake"):
         ...     y = layer(torch.tensor([[4.0], [6.0]]))

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from normlab import errors
 from normlab.kernels.pick import transformed
 from normlab.layers.rule import RULES, Rule, new_share
 from normlab.ops.batch_norm import batch_norm_with, moments_of
-from normlab.ops.moments import Moments
+from normlab.ops.moments import Moments, merge
 
 Statistics = Literal["mode", "batch", "running"]
 When = Literal["mode", "always", "never"]
@@ -27,8 +28,8 @@ class Explicit(nn.modules.batchnorm._NormBase):
     commit_when: When = "mode"
     rule: Rule = "ema"
     axis: int = 1
-    # a scope that takes the commits of this layer for itself: `accumulate`, `functional_call`
-    taker: Callable[["Explicit", Moments], None] | None = None
+    # a scope that takes what a forward would commit for itself: `accumulate`, `functional_call`
+    taker: Callable[["Explicit", list[Moments]], None] | None = None
     suffix: str = ""  # of the names of the buffers that are in use: each domain has its own
     skipped_recomputed: int = 0
     skipped_non_finite: Tensor | None
@@ -50,10 +51,28 @@ class Explicit(nn.modules.batchnorm._NormBase):
                 problems.append(
                     errors.Problem(rule, got=repr(value), fix=errors.did_you_mean(str(value), CHOICES[name]))
                 )
+        problems += [] if problems else self._contradictions(options)
         errors.invalid_input(type(self).__name__, problems)
         for name, value in options.items():
             if value != getattr(type(self), name):
                 setattr(self, name, value)
+            else:
+                self.__dict__.pop(name, None)
+
+    def _contradictions(self, options: dict[str, Any]) -> Iterator[errors.Problem]:
+        if not isinstance(options.get("axis", 1), int):
+            yield errors.Problem("`axis` must be a whole number.", got=repr(options["axis"]))
+        if self._buffers["running_mean"] is None:
+            for name, wanted in (("normalize_with", "running"), ("commit_when", "always")):
+                if options.get(name) == wanted:
+                    rule = f"`{name}` cannot be {wanted} where there are no running statistics."
+                    yield errors.Problem(rule, fix="build the layer with track_running_stats=True.")
+
+    def widen(self) -> None:
+        """Running statistics of a new layer in float32 at least, whatever the parameters are in."""
+        for name, held in self._buffers.items():
+            if held is not None and held.dtype in NARROW:
+                self._buffers[name] = held.float()
 
     def count_skipped(self) -> None:
         """Makes room for the count of what was skipped, which is not among what is saved: the keys stay PyTorch's."""
@@ -63,6 +82,9 @@ class Explicit(nn.modules.batchnorm._NormBase):
             self.register_buffer("skipped_non_finite", zero, persistent=False)
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        if _is_traced(input):
+            y: Tensor = self._as_leaf(input, mask)
+            return y
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         self._check_channels(input)
         mean, var, _ = self.running()
@@ -70,10 +92,11 @@ class Explicit(nn.modules.batchnorm._NormBase):
         if self._by_batch() or mean is None or var is None:
             y, found = self._by_batch_statistics(input, mask, commit)
         else:
-            y = batch_norm_with(input, mean, var, self.weight, self.bias, eps=self.eps, axis=self.axis)
-            found = [moments_of(input, axis=self.axis, mask=mask)] if commit else []
-        for moments in found:
-            self.commit(*moments)
+            how: dict[str, Any] = {"eps": self.eps, "axis": self.axis, "mask": mask}
+            y = batch_norm_with(input, mean, var, self.weight, self.bias, **how)
+            found = [self._moments(input, mask)] if commit else []
+        if found:
+            self._commit(found)
         return y
 
     def commit(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
@@ -90,12 +113,11 @@ class Explicit(nn.modules.batchnorm._NormBase):
             var: of the batch, unbiased.
             count: values behind each of them. The variance of a single value is not known, and is left as it was.
         """
-        if _in_backward():
-            self.skipped_recomputed += 1
-        elif self.taker is not None:
-            self.taker(self, Moments(mean, var, count))
-        else:
-            self.write(Moments(mean, var, count))
+        self._commit([Moments(mean, var, count)])
+
+    def pooled(self, one: Moments, other: Moments) -> Moments:
+        """What would have been committed if two batches had been one."""
+        return merge(one, other)
 
     @torch.no_grad()
     def updated(self, moments: Moments) -> dict[str, Tensor]:
@@ -103,15 +125,15 @@ class Explicit(nn.modules.batchnorm._NormBase):
         mean, var, commits = self.running()
         if mean is None or var is None or not moments.var.numel():
             return {}
-        # what is not finite in x or in its mean is not in the variance; and a mask may have left nothing
-        finite = moments.var.amax().isfinite()
-        taken = finite & (moments.count > 0)
-        share = new_share(self.rule, self.momentum, commits)
+        new_mean, new_var = moments.mean.to(mean), moments.var.to(var)
+        finite = self._finite(new_mean, new_var)
+        taken = finite & (moments.count > 0)  # a mask may have left nothing
+        share = new_share(self.rule, self.momentum, commits if self._counts else None)
         share = share.to(mean) if isinstance(share, Tensor) else share
         spread = finite & (moments.count > 1)
         new = {
-            "running_mean" + self.suffix: torch.where(taken, mean.lerp(moments.mean.to(mean), share), mean),
-            "running_var" + self.suffix: torch.where(spread, var.lerp(moments.var.to(var), share), var),
+            "running_mean" + self.suffix: torch.where(taken, mean.lerp(new_mean, share), mean),
+            "running_var" + self.suffix: torch.where(spread, var.lerp(new_var, share), var),
         }
         if commits is not None and self._counts:
             new["num_batches_tracked" + self.suffix] = commits + taken
@@ -150,11 +172,32 @@ class Explicit(nn.modules.batchnorm._NormBase):
         """The output, and what is to be committed: nothing, or more than one where the batch is taken in parts."""
         raise NotImplementedError
 
+    def _moments(self, x: Tensor, mask: Tensor | None) -> Moments:
+        """What is to be committed of a batch that is normalized by the running statistics."""
+        return moments_of(x, axis=self.axis, mask=mask)
+
+    def _commit(self, found: list[Moments]) -> None:
+        """Of one forward."""
+        if in_backward():
+            self.skipped_recomputed += 1
+        elif self.taker is not None:
+            self.taker(self, found)
+        else:
+            for moments in found:
+                self.write(moments)
+
+    @staticmethod
+    def _finite(mean: Tensor, var: Tensor) -> Tensor:
+        """Whether all of it is; in the dtype that it is kept in, which may be narrower than that of the moments."""
+        return mean.abs().amax().isfinite() & var.amax().isfinite()
+
+    def _as_leaf(self, input: Any, mask: Any) -> Any:
+        """`torch.fx` takes the layers of PyTorch as a whole; so it does ours."""
+        path = input.tracer.path_of_module(self)
+        return input.tracer.create_proxy("call_module", path, (input,) if mask is None else (input, mask), {})
+
     def write(self, moments: Moments) -> None:
         """Puts the statistics after a commit in the place of the running ones, whoever may have claimed the commit."""
-        if _can_look_at(moments.var) and isinstance(moments.count, int) and moments.count > 1:
-            self._write_at_once(moments)
-            return
         if transformed():
             rule = "inside of a transform of torch.func the running statistics cannot be changed in place."
             fix = (
@@ -164,29 +207,36 @@ class Explicit(nn.modules.batchnorm._NormBase):
         for name, value in self.updated(moments).items():
             self.get_buffer(name).copy_(value)
 
-    def refuse(self) -> None:
+    def refuse(self, whether: Tensor | bool = True) -> None:
         """Counts statistics that were not finite."""
         if (skipped := self._buffers["skipped_non_finite"]) is not None:
-            skipped.add_(1)
+            skipped.add_(whether)
 
-    def _write_at_once(self, moments: Moments) -> None:
-        """The same in place and in fewer steps: 10 µs of the 30 that a small batch takes."""
+    def take(self, new_mean: Tensor, new_var: Tensor) -> None:
+        """Puts these in the place of the running statistics, unless they are not finite."""
         mean, var, commits = self.running()
-        if mean is None or var is None or not moments.var.numel():
+        if mean is None or var is None or commits is None or not new_var.numel():
             return
-        if not math.isfinite(moments.var.amax().item()):
-            self.refuse()
-            return
-        share = new_share(self.rule, self.momentum, commits)
-        share = share.to(mean) if isinstance(share, Tensor) else share
-        mean.lerp_(moments.mean.to(mean.dtype), share)
-        var.lerp_(moments.var.to(var.dtype), share)
-        if commits is not None and self._counts:
+        if not _can_look_at(new_var):
+            finite = new_var.amax().isfinite()
+            mean.copy_(torch.where(finite, new_mean, mean))
+            var.copy_(torch.where(finite, new_var, var))
+            commits.add_(finite)
+            self.get_buffer("skipped_non_finite").add_(~finite)
+        elif math.isfinite(new_var.amax().item()):
+            mean.copy_(new_mean)
+            var.copy_(new_var)
             commits.add_(1)
+        else:
+            self.refuse()
 
     def _check_channels(self, x: Tensor) -> None:
+        where = type(self).__name__
+        if not -x.ndim <= self.axis < x.ndim:
+            rule = f"`axis` must lie in [{-x.ndim}, {x.ndim - 1}], the dimensions of `input`."
+            got = f"axis = {self.axis}; {errors.describe(input=x)}"
+            errors.invalid_input(where, [errors.Problem(rule, got=got)])
         if x.shape[self.axis] != self.num_features:
-            where = type(self).__name__
             rule = f"`input` must have {self.num_features} channels in dimension {self.axis}."
             fix = f"build the layer as {where}({x.shape[self.axis]})."
             errors.invalid_input(where, [errors.Problem(rule, got=errors.describe(input=x), fix=fix)])
@@ -201,13 +251,21 @@ class Explicit(nn.modules.batchnorm._NormBase):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         """`half()` and its like leave the running statistics in float32: a variance above 65,504 would be infinite."""
+        nowhere = any(each is not None and each.is_meta for each in self._buffers.values())
         wide = {name: each for name, each in self._buffers.items() if each is not None and each.is_floating_point()}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, before in wide.items():
             after = self.get_buffer(name)
             if after.dtype in NARROW and before.dtype not in NARROW:
                 self._buffers[name] = before.to(after.device)
+        skipped = self._buffers.get("skipped_non_finite")
+        if nowhere and skipped is not None and not skipped.is_meta:
+            skipped.zero_()  # it is not among what is loaded
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy made inside of a scope is not in it."""
+        return {name: value for name, value in self.__dict__.items() if name != "taker"}
 
 
 def explicit_layers(model: nn.Module) -> Iterator[Explicit]:
@@ -215,7 +273,12 @@ def explicit_layers(model: nn.Module) -> Iterator[Explicit]:
     return (each for each in model.modules() if isinstance(each, Explicit))
 
 
-def _in_backward() -> bool:
+def _is_traced(x: Any) -> bool:
+    """Whether `torch.fx` is following what becomes of it."""
+    return isinstance(x, Proxy)
+
+
+def in_backward() -> bool:
     """Whether this forward is repeated by activation checkpointing. A compiled graph repeats without the commit."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 

@@ -41,14 +41,15 @@ def functional_call(
     """
     new: dict[str, Tensor] = {}
     with adopted(model) as layers:
-        names = {module: name for name, module in model.named_modules()}
         own = set(layers)
+        names = {module: name for name, module in model.named_modules() if module in own}
 
-        def take(layer: Explicit, moments: Moments) -> None:
+        def take(layer: Explicit, found: list[Moments]) -> None:
             prefix = f"{names[layer]}." if names[layer] else ""
-            for name, value in layer.updated(moments).items():
-                layer._buffers[name] = value  # seen by a second call; put back below
-                new[prefix + name] = value
+            for moments in found:
+                for name, value in layer.updated(moments).items():
+                    layer._buffers[name] = value  # seen by a second call; put back below
+                    new[prefix + name] = value
 
         before = {layer: dict(layer._buffers) for layer in own}
         try:

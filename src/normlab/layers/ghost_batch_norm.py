@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from normlab import errors
 from normlab.layers.batch_norm import BatchNormOptions
 from normlab.ops.batch_norm import batch_norm
+from normlab.ops.checks import mask_like
 from normlab.ops.moments import Moments
 
 
 class _Ghost(BatchNormOptions):
     """Each part is normalized by its own statistics, and is a commit of its own, in order."""
 
+    whole = False
     why_not_synced = "it normalizes in parts that are smaller than the batch of one process"
 
     def __init__(self, num_features: int, virtual_batch: int, **arguments: Any) -> None:
@@ -25,13 +27,15 @@ class _Ghost(BatchNormOptions):
 
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
+        self._check_eps()
         channels = self.axis % x.ndim
         samples = 0 if channels else 1  # the batch is the first dimension that is not that of the channels
         positions = x.numel() // max(x.shape[channels] * x.shape[samples], 1)
         sizes = _parts(x.shape[samples], self.virtual_batch, positions)
         masks: list[Tensor | None] = [None] * len(sizes)
         if mask is not None:
-            masks = list(mask.expand([size for axis, size in enumerate(x.shape) if axis != channels]).split(sizes))
+            whole = mask_like(type(self).__name__, x, mask, channels)
+            masks = list(whole.select(channels, 0).split(sizes))
         parts = [
             batch_norm(part, self.weight, self.bias, eps=self.eps, axis=self.axis, mask=real, statistics=commit)
             for part, real in zip(x.split(sizes, samples), masks, strict=True)

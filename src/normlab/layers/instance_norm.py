@@ -14,14 +14,13 @@ from normlab.kernels.view import group_view, statistics_dtype
 from normlab.layers.explicit import Explicit
 from normlab.ops.checks import mask_like
 from normlab.ops.group_norm import group_norm
-from normlab.ops.moments import Moments, unbiased
+from normlab.ops.moments import Moments, at_least_one, unbiased
 
 
 class _Instance(Explicit):
     """Moments of each sample and channel; what is committed is their average over the samples, as in PyTorch."""
 
     OPTIONS = ("normalize_with", "commit_when", "rule")
-    _counts = False  # PyTorch has the counter and leaves it at 0
 
     def __init__(
         self,
@@ -38,11 +37,11 @@ class _Instance(Explicit):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.set_options(**options)
+        self.widen()
         self.count_skipped()
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        self._check_input_dim(input)  # type: ignore[no-untyped-call]
-        if input.ndim == self._get_no_batch_dim():  # type: ignore[operator]
+        if isinstance(input, Tensor) and input.ndim == self._get_no_batch_dim():  # type: ignore[operator]
             return super().forward(input.unsqueeze(0), None if mask is None else mask.unsqueeze(0)).squeeze(0)
         return super().forward(input, mask)
 
@@ -54,7 +53,7 @@ class _Instance(Explicit):
         if pick("instance_norm", x, mask) == "stock":
             return self._by_stock(x, commit)
         y = group_norm(x, x.shape[1], self.weight, self.bias, eps=self.eps, mask=mask)
-        return y, [self._average(x.detach(), mask)] if commit else []
+        return y, [self._moments(x, mask)] if commit else []
 
     def _by_stock(self, x: Tensor, commit: bool) -> tuple[Tensor, list[Moments]]:
         """With momentum 1 it writes the average over the samples into what it takes for the running statistics."""
@@ -62,20 +61,41 @@ class _Instance(Explicit):
             return functional.instance_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps), []
         mean = torch.zeros(self.num_features, dtype=statistics_dtype(x), device=x.device)
         var = torch.zeros_like(mean)
-        y = functional.instance_norm(x, mean, var, self.weight, self.bias, True, 1.0, self.eps)
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
+        if x.dtype != mean.dtype:  # without parameters of the wider one, the statistics would be rounded as x is
+            weight = torch.ones_like(mean) if weight is None else weight.to(mean.dtype)
+            bias = None if bias is None else bias.to(mean.dtype)
+        y = functional.instance_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
         return y, [Moments(mean, var, x.numel() // max(self.num_features, 1))]
 
-    def _average(self, x: Tensor, mask: Tensor | None) -> Moments:
-        """Of the samples that have a real position."""
+    def _moments(self, x: Tensor, mask: Tensor | None) -> Moments:
+        """The average over the samples: means of those with a real position, variances of those with two."""
         whole = None if mask is None else mask_like(type(self).__name__, x, mask, 1)
-        mean, var, count = moments_of(x, whole, group_view(x, x.shape[1]))
-        counts = torch.as_tensor(count, device=x.device, dtype=torch.float64).expand(mean.shape).view(x.shape[:2])
-        real = (counts > 0).to(mean.dtype)
-        samples = real.sum(0).clamp(min=1)
+        mean, var, count = moments_of(x.detach(), whole, group_view(x, x.shape[1]))
+        sets, positions = x.shape[:2], math.prod(x.shape[2:])
+        if isinstance(count, int):
+            mean, var = (each.view(sets).mean(0) for each in (mean, unbiased(var, count)))
+            return Moments(mean, var, x.shape[0] * positions if positions > 1 else min(x.shape[0], 1))
+        some, spread = (count.view(sets) >= least for least in (1, 2))
         mean, var = (
-            (each.view(x.shape[:2]) * real).sum(0) / samples for each in (mean, unbiased(var, counts.flatten()))
+            (each.view(sets) * real).sum(0) / real.sum(0).clamp(min=1)
+            for each, real in ((mean, some), (unbiased(var, count), spread))
         )
-        return Moments(mean, var, counts.sum(0)[0])
+        samples, known = some[:, 0].sum().double(), spread[:, 0].any()
+        return Moments(mean, var, torch.where(known, samples * positions, samples.clamp(max=1)))
+
+    def pooled(self, one: Moments, other: Moments) -> Moments:
+        """An average as well: the spread between samples is no part of what is committed."""
+        count = one.count + other.count
+        share = other.count / at_least_one(count)
+        mean, var = (a + (b - a) * share for a, b in ((one.mean, other.mean), (one.var, other.var)))
+        return Moments(mean, var, count)
+
+    @property
+    def _counts(self) -> bool:  # type: ignore[override]
+        """PyTorch has the counter and leaves it at 0; the other rules need it."""
+        return self.rule != "ema"
 
     def _check_values(self, x: Tensor) -> None:
         """Of a single position the variance is 0, and the output would be the bias."""

@@ -1,7 +1,9 @@
 """How much of a new batch goes into the running statistics."""
 
+import math
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 Rule = Literal["ema", "debiased", "cumulative"]
@@ -22,7 +24,6 @@ def new_share(rule: Rule, momentum: float | None, commits: Tensor | None) -> flo
         commits: how many there were before this one; needed for all but a plain moving average.
 
     Example:
-        >>> import torch
         >>> [round(float(new_share("debiased", 0.1, torch.tensor(t))), 3) for t in (0, 1)]  # all, then 0.1 / 0.19
         [1.0, 0.526]
     """
@@ -31,6 +32,9 @@ def new_share(rule: Rule, momentum: float | None, commits: Tensor | None) -> flo
     if commits is None:
         return 0.0
     t = commits.double() + 1
-    if rule == "debiased" and momentum is not None:
-        return momentum / (1 - (1 - momentum) ** t) if momentum else 0.0
-    return 1 / t
+    if rule == "cumulative" or momentum is None:
+        return 1 / t
+    if not 0 < momentum < 1:
+        return momentum
+    share = momentum / -torch.expm1(t * math.log1p(-momentum))
+    return torch.where(t > 1, share, 1.0)  # exactly: nothing is to be left of the start

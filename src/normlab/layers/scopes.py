@@ -3,12 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedBuffer
 
 from normlab import errors
 from normlab.layers.adopt import adopted
 from normlab.layers.explicit import Explicit
-from normlab.ops.moments import Moments, merge
+from normlab.ops.moments import Moments
+
+Taker = Callable[[Explicit, list[Moments]], None]
 
 
 @contextmanager
@@ -18,8 +23,9 @@ def stats_frozen(model: nn.Module) -> Iterator[None]:
     Layers in train mode go on to normalize by the batch. `torch.no_grad()` alone does not stop them.
 
     Args:
-        model: with layers of ours or of PyTorch. One with a forward of its own, that calls neither, stops if it asks
-            for `track_running_stats` as PyTorch's does.
+        model: with layers of ours or of PyTorch. The statistics of others, that have a forward of their own or are no
+            subclass of PyTorch's, are put back at the end. Where a layer of PyTorch is under activation checkpointing,
+            backward has to be inside as well: it repeats the forward.
 
     Example:
         >>> import torch
@@ -29,7 +35,7 @@ def stats_frozen(model: nn.Module) -> Iterator[None]:
         >>> model[0].running_mean, model[0].num_batches_tracked
         (tensor([0., 0.]), tensor(0))
     """
-    with adopted(model) as layers, taken(layers, _let_fall), _untracked(model):
+    with adopted(model) as layers, taken(layers, _let_fall), _put_back(model):
         yield
 
 
@@ -39,7 +45,7 @@ def accumulate(model: nn.Module, micro_batches: int) -> Iterator[None]:
 
     What is committed at the first batch norm is, to rounding, that of the large batch; later ones see what the first
     ones normalized by their micro-batches. Whatever is left at the end is committed as well. If the block raises, the
-    statistics that were not yet committed are dropped.
+    statistics that were not yet committed are dropped. Inside of another such scope, what is pooled goes to that one.
 
     Args:
         model: with layers of ours or of PyTorch.
@@ -67,8 +73,8 @@ def accumulate(model: nn.Module, micro_batches: int) -> Iterator[None]:
         problem = errors.Problem("`micro_batches` must be at least 1.", got=str(micro_batches))
         errors.invalid_input("accumulate", [problem])
     with adopted(model) as layers:
-        pools = {layer: _Pool(micro_batches) for layer in layers}
-        with taken(layers, lambda layer, moments: pools[layer].take(layer, moments)):
+        pools = {layer: _Pool(micro_batches, layer.taker) for layer in layers}
+        with taken(layers, lambda layer, found: pools[layer].take(layer, found)):
             yield
         for layer, pool in pools.items():
             pool.commit(layer)
@@ -77,32 +83,37 @@ def accumulate(model: nn.Module, micro_batches: int) -> Iterator[None]:
 class _Pool:
     """What one layer has gathered since its last commit."""
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, wanted: int, outer: Taker | None) -> None:
         self.wanted = wanted
+        self.outer = outer  # of the scope around this one
         self.calls = 0
         self.moments: Moments | None = None
 
-    def take(self, layer: Explicit, moments: Moments) -> None:
+    def take(self, layer: Explicit, found: list[Moments]) -> None:
         self.calls += 1
-        if moments.var.isfinite().all():
-            self.moments = moments if self.moments is None else merge(self.moments, moments)
-        else:
-            layer.refuse()
+        for mean, var, count in found:
+            bad = ~(mean.isfinite() & var.isfinite()).all()
+            layer.refuse(bad)
+            values = torch.as_tensor(count, dtype=torch.float64, device=var.device).masked_fill(bad, 0.0)
+            moments = Moments(mean.masked_fill(bad, 0.0), var.masked_fill(bad, 0.0), values)
+            self.moments = moments if self.moments is None else layer.pooled(self.moments, moments)
         if self.calls == self.wanted:
             self.commit(layer)
 
     def commit(self, layer: Explicit) -> None:
         moments, self.moments, self.calls = self.moments, None, 0
-        if moments is not None:
+        if moments is not None and self.outer is not None:
+            self.outer(layer, [moments])
+        elif moments is not None:
             layer.write(moments)
 
 
-def _let_fall(layer: Explicit, moments: Moments) -> None:
+def _let_fall(layer: Explicit, found: list[Moments]) -> None:
     pass
 
 
 @contextmanager
-def taken(layers: list[Explicit], taker: Callable[[Explicit, Moments], None]) -> Iterator[None]:
+def taken(layers: list[Explicit], taker: Taker) -> Iterator[None]:
     """For a while the commits of these layers go to a taker; where such scopes are nested, to the innermost."""
     before = [layer.taker for layer in layers]
     try:
@@ -112,22 +123,32 @@ def taken(layers: list[Explicit], taker: Callable[[Explicit, Moments], None]) ->
     finally:
         for layer, outer in zip(layers, before, strict=True):
             layer.taker = outer
-            if outer is None:
-                del layer.taker  # the one of the class is left
 
 
 @contextmanager
-def _untracked(model: nn.Module) -> Iterator[None]:
-    """Batch norms that could not become ours: without `track_running_stats` none in train mode moves its statistics."""
-    odd = [
-        each for each in model.modules()
-        if isinstance(each, nn.modules.batchnorm._BatchNorm) and not isinstance(each, Explicit)
-    ]  # fmt: skip
-    before = [each.track_running_stats for each in odd]
+def _put_back(model: nn.Module) -> Iterator[None]:
+    """Statistics of layers that could not become ours are kept, and written back if they have moved."""
+    odd = [each for each in model.modules() if not isinstance(each, Explicit) and _has_statistics(each)]
+    tracked = [each for each in odd if getattr(each, "track_running_stats", False) and isinstance(each, _BatchNorm)]
+    before = [{name: value.clone() for name, value in each.named_buffers(recurse=False)} for each in odd]
     try:
-        for each in odd:
-            each.track_running_stats = False
+        for each in tracked:
+            each.track_running_stats = False  # one that asks for it, as PyTorch's does, does not even begin
         yield
     finally:
-        for each, tracked in zip(odd, before, strict=True):
-            each.track_running_stats = tracked
+        for each in tracked:
+            each.track_running_stats = True
+        for layer, held in zip(odd, before, strict=True):
+            _write_back(layer, held)
+
+
+@torch.no_grad()
+def _write_back(layer: nn.Module, held: dict[str, Tensor]) -> None:
+    for name, value in held.items():
+        if not torch.equal(layer.get_buffer(name), value):
+            layer.get_buffer(name).copy_(value)
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    running = module._buffers.get("running_mean")
+    return running is not None and not isinstance(running, UninitializedBuffer)

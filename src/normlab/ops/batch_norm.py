@@ -71,13 +71,20 @@ def batch_norm(
 
 
 def batch_norm_with(
-    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float, axis: int
-) -> Tensor:
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float, axis: int,
+    mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Batch norm by given statistics, which are constants: one linear map.
 
     Shape:
-        x: (N, C, *S), or C on another `axis`. mean, var, weight, bias: (C,).
+        x: (N, C, *S), or C on another `axis`. mean, var, weight, bias: (C,). mask: broadcastable to (N, *S).
     """
+    if mask is not None:
+        lost = formula.junk(x, mask_like("batch_norm", x, mask, axis))
+        y = batch_norm_with(x.masked_fill(lost, 0.0), mean, var, weight, bias, eps=eps, axis=axis)
+        return y.masked_fill(lost, 0.0)
+    if torch.is_grad_enabled() and not torch.compiler.is_exporting():
+        mean, var = mean.clone(), var.clone()  # backward needs them, and a commit may come before it
     if x.dtype != mean.dtype:  # PyTorch mixes a 16-bit input with float32 parameters, if all of these are
         weight, bias = (None if each is None else each.to(mean.dtype) for each in (weight, bias))
     moved = _channels_second(x, axis)
@@ -88,23 +95,33 @@ def moments_of(x: Tensor, *, axis: int = 1, mask: Tensor | None = None) -> Momen
     """The statistics that `batch_norm` returns, without normalizing."""
     mask = None if mask is None else mask_like("batch_norm", x, mask, axis)
     mean, var, count = formula.moments_of(x.detach(), mask, batch_view(x, axis))
-    count = count if isinstance(count, int) else count[0].double()
+    count = count if isinstance(count, int) else count[0]
     return Moments(mean, unbiased(var, count), count)
+
+
+def batch_norm_into(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None, *,
+    momentum: float | None, eps: float, axis: int,
+) -> Tensor:  # fmt: skip
+    """PyTorch's batch norm by the statistics of the batch, of which it writes a share into `mean` and `var`."""
+    dtype = statistics_dtype(x)
+    if weight is not None and weight.dtype != dtype:  # a 16-bit input goes with float32 parameters, if all of these are
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    moved, share = _channels_second(x, axis), 0.0 if momentum is None else momentum
+    y = torch.batch_norm(moved, weight, bias, mean, var, True, share, eps, torch.backends.cudnn.enabled)
+    return _back(y, x, axis)
 
 
 def _stock(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, axis: int, statistics: bool
 ) -> tuple[Tensor, Moments]:
-    """PyTorch's, which with momentum 1 writes the statistics of the batch into what it takes for the running ones."""
-    channels = x.shape[axis]
-    mean = torch.zeros(channels, dtype=statistics_dtype(x), device=x.device)
+    """With momentum 1, what PyTorch takes for the running statistics becomes that of the batch."""
+    mean = torch.zeros(x.shape[axis], dtype=statistics_dtype(x), device=x.device)
     var = torch.zeros_like(mean)
-    to_mean, to_var = (mean, var) if statistics else (None, None)  # ONNX cannot follow what is written
-    if weight is not None and weight.dtype != mean.dtype:
-        weight, bias = weight.to(mean.dtype), None if bias is None else bias.to(mean.dtype)
-    moved = _channels_second(x, axis)
-    y = torch.batch_norm(moved, weight, bias, to_mean, to_var, True, 1.0, eps, torch.backends.cudnn.enabled)
-    return _back(y, x, axis), Moments(mean, var, x.numel() // max(channels, 1))
+    written = {"mean": mean, "var": var} if statistics else {"mean": None, "var": None}  # ONNX cannot follow a write
+    y = batch_norm_into(x, weight, bias, **written, momentum=1.0, eps=eps, axis=axis)
+    count = x.numel() // max(x.shape[axis], 1)
+    return y, Moments(mean, var if count > 1 else var.zero_(), count)  # which is NaN for a single value
 
 
 def _channels_second(x: Tensor, axis: int) -> Tensor:
@@ -117,7 +134,7 @@ def _channels_second(x: Tensor, axis: int) -> Tensor:
 def _back(y: Tensor, x: Tensor, axis: int) -> Tensor:
     if axis == 1:
         return y
-    return y.view(x.shape) if axis in (-1, x.ndim - 1) else y.movedim(1, axis)
+    return y.reshape(x.shape) if axis in (-1, x.ndim - 1) else y.movedim(1, axis)
 
 
 def _forward(

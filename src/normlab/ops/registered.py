@@ -33,7 +33,8 @@ class Kernels(NamedTuple):
 def registered(name: str, view_of: ViewOf, kernels: Kernels | None = None) -> Op:
     """Registers `normlab::NAME` and its backward, and returns the first.
 
-    Its second derivative and its vmap are those of the formula, computed anew from `x`: both are rare.
+    Its second derivative is that of the formula, computed anew from `x`, and its vmap is a loop: both are rare, as
+    `pick` has the formula itself serve a transform.
 
     Args:
         name: of the op.
@@ -102,36 +103,32 @@ def registered(name: str, view_of: ViewOf, kernels: Kernels | None = None) -> Op
 
     def differentiate_again(ctx: Any, *above: Tensor) -> tuple[Any, ...]:
         dy, x, weight, mask = ctx.saved_tensors
-        leaves = [each.detach().requires_grad_() for each in (dy, x, weight) if each is not None]
+        again = torch.is_grad_enabled()  # whether this is to be differentiated in its turn
+        leaves = [
+            each.view_as(each) if again and each.requires_grad else each.detach().requires_grad_()
+            for each in (dy, x, weight)
+            if each is not None
+        ]
         with torch.enable_grad():
             scale = None if weight is None else leaves[2]
             outputs = _first_derivative(leaves[0], leaves[1], scale, mask, view_of(x, ctx.sets), ctx.eps)
-            found = torch.autograd.grad(outputs, leaves, above, allow_unused=True)
+            found = torch.autograd.grad(outputs, leaves, above, allow_unused=True, create_graph=again)
         return *found, *[None] * (8 - len(found))
 
     forward.register_autograd(differentiate, setup_context=keep)
     backward.register_autograd(differentiate_again, setup_context=keep_again)
 
-    @forward.register_vmap
-    def _(
-        info: Any, dims: tuple[Any, ...], x: Tensor, weight: Any, bias: Any, mask: Any, sets: int, eps: float
-    ) -> tuple[Any, Any]:
-        def one(x: Tensor, weight: Any, bias: Any, mask: Any) -> tuple[Tensor, ...]:
-            return tuple(formula.normalize(x, weight, bias, mask, view_of(x, sets), eps))
-
-        return torch.vmap(one, dims[:4])(x, weight, bias, mask), (0, 0, 0, 0)
-
-    @backward.register_vmap
-    def _(
-        info: Any, dims: tuple[Any, ...], dy: Tensor, x: Tensor, weight: Any, mask: Any, mean: Any, rstd: Any,
-        sets: int, eps: float,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        def one(dy: Tensor, x: Tensor, weight: Any, mask: Any, mean: Tensor, rstd: Tensor) -> tuple[Tensor, ...]:
-            return formula.gradients(dy, x, weight, mask, mean, rstd, view_of(x, sets))
-
-        return torch.vmap(one, dims[:6])(dy, x, weight, mask, mean, rstd), (0, 0, 0)
-
+    forward.register_vmap(lambda info, dims, *given: _one_by_one(forward, info.batch_size, dims, given))
+    backward.register_vmap(lambda info, dims, *given: _one_by_one(backward, info.batch_size, dims, given))
     return forward
+
+
+def _one_by_one(op: Op, size: int, dims: tuple[int | None, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The vmap of an op, whose results are stacked. Another vmap cannot be called from here."""
+    columns = [(each,) * size if dim is None else each.unbind(dim) for each, dim in zip(given, dims, strict=True)]
+    found = [op(*row) for row in zip(*columns, strict=True)]
+    stacked = tuple(torch.stack(each) for each in zip(*found, strict=True))
+    return stacked, (0,) * len(stacked)
 
 
 def _first_derivative(

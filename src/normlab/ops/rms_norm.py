@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from normlab.kernels import formula
 from normlab.kernels.pick import pick
-from normlab.kernels.view import View, layer_view
+from normlab.kernels.view import View, layer_view, statistics_dtype
 from normlab.ops.checks import mask_like
 from normlab.ops.registered import registered
 
@@ -30,7 +30,7 @@ def rms_norm(
         x: the values.
         normalized_shape: the last dimensions of `x`, which share a root mean square.
         weight: scale, or None for 1.
-        eps: added to the mean square; None for the smallest step of the dtype, as in PyTorch.
+        eps: added to the mean square; None for the smallest step of the dtype it is computed in, as in PyTorch.
         mask: True where a value is real, as in `layer_norm`.
 
     Returns:
@@ -53,7 +53,7 @@ def rms_norm(
     if backend == "stock":
         return functional.rms_norm(x, normalized_shape, weight, eps)
     mask = None if mask is None else mask_like("rms_norm", x, mask, None)
-    dims, added = len(normalized_shape), torch.finfo(x.dtype).eps if eps is None else eps
+    dims, added = len(normalized_shape), torch.finfo(statistics_dtype(x)).eps if eps is None else eps
     if backend == "formula":
         return formula.normalize(x, weight, None, mask, _view(x, dims), added).y
     y: Tensor = registered_rms_norm(x, weight, None, mask, dims, added)[0]

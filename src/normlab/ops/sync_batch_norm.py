@@ -59,6 +59,15 @@ def sync_batch_norm(
     return y, Moments(mean, unbiased(var, count), count)
 
 
+def sync_moments_of(
+    x: Tensor, *, axis: int = 1, mask: Tensor | None = None, group: dist.ProcessGroup | None = None
+) -> Moments:
+    """The statistics that `sync_batch_norm` returns, without normalizing."""
+    whole = None if mask is None else mask_like("sync_batch_norm", x, mask, axis)
+    mean, var, count = _of_all(*formula.moments_of(x.detach(), whole, batch_view(x, axis)), x.shape[axis], group)
+    return Moments(mean, unbiased(var, count), count)
+
+
 class _SyncBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -67,7 +76,8 @@ class _SyncBatchNorm(torch.autograd.Function):
         view = batch_view(x, axis)
         own = formula.moments_of(x, mask, view)
         mean, var, count = _of_all(*own, x.shape[axis], group)
-        rstd = (var + eps).rsqrt()
+        _check_values(group, mask, count)
+        rstd = (var + eps).rsqrt().masked_fill(count == 0, 0.0)
         ctx.save_for_backward(x, weight, mask, mean, rstd, count)
         ctx.view, ctx.group, ctx.with_bias = view, group, bias is not None
         ctx.mark_non_differentiable(mean, var, count)
@@ -80,7 +90,9 @@ class _SyncBatchNorm(torch.autograd.Function):
         dweight, dbias = formula.sums_of(dy, x, mask, mean, rstd, ctx.view)
         both = torch.stack([dweight, dbias]).double()
         dist.all_reduce(both, group=ctx.group)
-        dx = formula.gradient_with(dy, x, weight, mask, mean, rstd, ctx.view, *(both / count).to(dweight.dtype))
+        dx = formula.gradient_with(
+            dy, x, weight, mask, mean, rstd, ctx.view, *(both / count.clamp(min=1)).to(dweight.dtype)
+        )
         return (
             dx,
             None if weight is None else dweight.to(weight.dtype),
@@ -101,13 +113,18 @@ def _of_all(mean: Tensor, var: Tensor, count: Any, channels: int, group: Any) ->
     every = torch.stack(sent)
     counts, means, squares = every[:, :1], every[:, 1 : channels + 1], every[:, channels + 1 :]
     total = counts.sum()
-    if total <= 1:
+    some = total.clamp(min=1)
+    merged = (counts * means).sum(0) / some
+    spread = (squares + counts * (means - merged).square()).sum(0) / some
+    return merged.to(mean.dtype), spread.to(mean.dtype), total
+
+
+def _check_values(group: Any, mask: Tensor | None, total: Tensor) -> None:
+    """Where a mask leaves so little, it is as in one process: the bias comes out, and no spread is committed."""
+    if mask is None and total <= 1:
         problem = errors.Problem(
             "Expected more than 1 value per channel when training.",
-            got=f"{int(total)} in all of {world} processes",
+            got=f"{int(total)} in all of {dist.get_world_size(group)} processes",
             fix="pass more samples, or `eval()` if this is evaluation.",
         )
         errors.invalid_input("sync_batch_norm", [problem])
-    merged = (counts * means).sum(0) / total
-    spread = (squares + counts * (means - merged).square()).sum(0) / total
-    return merged.to(mean.dtype), spread.to(mean.dtype), total

@@ -128,7 +128,7 @@ def recalibrate_(
     return Report("recalibrated", tuple(touched), tuple(skipped))
 
 
-def _let_fall(layer: Explicit, found: Any) -> None:
+def _let_fall(layer: Explicit, found: list[Moments]) -> None:
     """What a layer commits in eval mode too (`commit_when="always"`) is not taken."""
 
 
