@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normlab import errors
 from normlab.layers.explicit import Explicit, explicit_layers
 from normlab.layers.scopes import taken
+from normlab.ops.moments import Moments
 from normlab.tools.evaluating import inference
 from normlab.tools.intact import intact
 from normlab.tools.population_norms import (
