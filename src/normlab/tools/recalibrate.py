@@ -1,6 +1,5 @@
 """Population statistics from data, for every layer that normalizes by running ones."""
 
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
