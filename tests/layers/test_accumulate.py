@@ -187,4 +187,4 @@ def test_under_compile() -> None:
 def test_no_micro_batches_are_refused() -> None:
     with pytest.raises(InvalidInputError) as raised, accumulate(nn.BatchNorm1d(3), 0):
         pass
-    assert str(raised.value) == "accumulate: `micro_batches` must be at least 1.\n  got: 0"
+    assert str(raised.value) == "accumulate: `micro_batches` must be a whole number, at least 1.\n  got: 0"

@@ -10,13 +10,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from normlab import layers
-from normlab.layers import accumulate
+from normlab.errors import InvalidInputError
+from normlab.layers import accumulate, stats_frozen
 
 both = pytest.mark.parametrize("reentrant", [True, False], ids=["reentrant", "not reentrant"])
 KINDS: dict[str, Any] = {
     "plain": layers.BatchNorm1d,
     "debiased": lambda channels: layers.BatchNorm1d(channels, rule="debiased"),
-    "renorm": lambda channels: layers.BatchRenorm1d(channels, schedule=(0, 0, 0)),
     "ghost": lambda channels: layers.GhostBatchNorm1d(channels, virtual_batch=2),
 }
 
@@ -39,12 +39,44 @@ def test_one_commit_a_step(kind: str, reentrant: bool) -> None:
         for y in ys:
             y.square().sum().backward()
         assert same(statistics(twin), statistics(model))
-        if kind != "renorm":  # whose r and d have moved on by then
-            assert torch.equal(inputs[0].grad, inputs[1].grad)
+        assert torch.equal(inputs[0].grad, inputs[1].grad)
         assert [model[at].skipped_recomputed for at in (1, 4)] == [seed + 1] * 2
     assert [twin[at].skipped_recomputed for at in (1, 4)] == [0, 0]
     model[1].reset_running_stats()
     assert model[1].skipped_recomputed == 0
+
+
+LEANING: dict[str, Any] = {
+    "BatchRenorm1d": lambda: layers.BatchRenorm1d(3, schedule=(0, 0, 0)),
+    "BatchNorm1d": lambda: layers.BatchNorm1d(3, normalize_with="running", commit_when="always"),
+}
+
+
+@both
+@pytest.mark.parametrize("name", LEANING)
+def test_what_leans_on_statistics_that_move_is_refused(name: str, reentrant: bool) -> None:
+    """The repeated forward would find others, and the gradient would be wrong without a word."""
+    layer = LEANING[name]()
+    y = checkpoint(layer, random(6, 3, dtype=torch.float32).requires_grad_(), use_reentrant=reentrant)
+    with pytest.raises(InvalidInputError) as raised:
+        y.backward(random(6, 3, seed=1, dtype=torch.float32))
+    assert str(raised.value) == (
+        f"{name}: it cannot be under activation checkpointing: the repeated forward finds other running statistics.\n"
+        "  got: a forward inside of backward, normalized by running statistics that forwards move\n"
+        "  fix: take the layer out of the checkpoint, or go through both in `normlab.stats_frozen`."
+    )
+
+
+@both
+@pytest.mark.parametrize("name", LEANING)
+def test_where_they_do_not_move_it_is_right(name: str, reentrant: bool) -> None:
+    layer = LEANING[name]()
+    x = random(6, 3, dtype=torch.float32)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    with stats_frozen(layer):
+        for y in (checkpoint(layer, inputs[0], use_reentrant=reentrant), layer(inputs[1])):
+            y.backward(random(6, 3, seed=1, dtype=torch.float32))
+    assert torch.equal(inputs[0].grad, inputs[1].grad)
 
 
 @both

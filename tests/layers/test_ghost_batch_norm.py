@@ -56,13 +56,34 @@ def test_where_the_cuts_are(samples: int, virtual_batch: int, positions: int) ->
 
 
 def test_single_values_have_a_mean_and_no_spread() -> None:
-    """Of parts of one sample the bias comes out, but for the roundings of PyTorch's kernel."""
-    layer = layers.GhostBatchNorm1d(2, virtual_batch=1, momentum=None).double()
+    """What a mask leaves of parts of two is committed as a mean."""
+    layer = layers.GhostBatchNorm1d(2, virtual_batch=2, momentum=None).double()
     x = random(4, 2)
-    layer(x)
-    close(layer.running_mean, x.mean(0))
+    layer(x, mask=torch.tensor([True, False, True, False]))
+    close(layer.running_mean, x[::2].mean(0))
     assert layer.running_var.tolist() == [1.0, 1.0]
-    assert (int(layer.num_batches_tracked), int(layer.skipped_non_finite)) == (4, 0)
+    assert (int(layer.num_batches_tracked), int(layer.skipped_non_finite)) == (2, 0)
+
+
+def test_parts_of_a_single_value_are_refused() -> None:
+    layer = layers.GhostBatchNorm1d(3, virtual_batch=1)
+    with pytest.raises(InvalidInputError) as raised:
+        layer(torch.randn(4, 3))
+    assert str(raised.value) == (
+        "GhostBatchNorm1d: Expected more than 1 value per channel in each part when training.\n"
+        "  got: virtual_batch = 1; input (4, 3) float32 cpu\n"
+        "  fix: take a larger `virtual_batch`."
+    )
+    assert layer(torch.randn(4, 3, 2)).shape == (4, 3, 2)
+
+
+def test_synchronization_is_refused() -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        layers.GhostBatchNorm1d(3, virtual_batch=4, synced=True)
+    assert str(raised.value) == (
+        "GhostBatchNorm1d: `synced` cannot be set.\n"
+        "  got: it normalizes in parts that are smaller than the batch of one process"
+    )
 
 
 def test_a_part_that_is_not_finite_is_not_committed() -> None:
@@ -93,7 +114,7 @@ def test_copies_and_state() -> None:
     [
         (
             lambda: layers.GhostBatchNorm1d(3, virtual_batch=0),
-            "GhostBatchNorm1d: `virtual_batch` must be at least 1.\n  got: 0",
+            "GhostBatchNorm1d: `virtual_batch` must be a whole number, at least 1.\n  got: 0",
         ),
         (
             lambda: layers.GhostBatchNorm1d(3, virtual_batch=2, eps=0.0)(torch.zeros(4, 3)),

@@ -240,3 +240,28 @@ def test_instance_norm_of_one_sample() -> None:
     x = random(6, 5)
     close(layer(x, POSITIONS[1]), layer(x[None], POSITIONS[1:2])[0])
     assert layer(x).shape == (6, 5)
+
+
+def test_what_is_no_tensor_and_what_is_by_sample_is_told_apart() -> None:
+    layer = layers.BatchNorm2d(3)
+    x = torch.randn(4, 3, 2, 2)
+    with pytest.raises(InvalidInputError) as raised:
+        layer(x, mask=[True])
+    assert str(raised.value) == (
+        "batch_norm: `mask` must be a tensor.\n  got: list\n  fix: pass torch.as_tensor(mask)."
+    )
+    with pytest.raises(InvalidInputError) as raised:
+        layer(x, mask=torch.ones(4, dtype=torch.bool))
+    assert str(raised.value) == (
+        "batch_norm: `mask` must be broadcastable to (4, 2, 2), the shape of `x` without its channels.\n"
+        "  got: mask (4) bool cpu; x (4, 3, 2, 2) float32 cpu\n"
+        "  fix: for one entry a sample, pass mask[:, None, None]."
+    ).replace("(4) bool", "(4,) bool")
+
+
+def test_exported_with_a_mask_no_op_of_ours_is_left() -> None:
+    layer = layers.LayerNorm(6)
+    x, mask = torch.randn(3, 6), torch.rand(3, 6) > 0.3
+    exported = torch.export.export(layer, (x, mask))
+    assert "normlab" not in str(exported.graph)
+    torch.testing.assert_close(exported.module()(x, mask), layer(x, mask))

@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("info", NORMS, ids=lambda info: info.name)
 def test_every_norm_is_there() -> None:
     ours = {name for name, each in vars(layers).items() if isinstance(each, type)}
     stock = {name for name in ours if hasattr(nn, name)}
-    assert stock - {info.name.removeprefix("nn.") for info in NORMS} == set()
+    assert stock - {info.name.removeprefix("nn.") for info in NORMS} == {"SyncBatchNorm"}  # of several processes
     assert len(NORMS) == 9
 
 

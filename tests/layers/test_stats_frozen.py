@@ -11,7 +11,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from normlab import layers
+from normlab.errors import InvalidInputError
 from normlab.layers import accumulate, stats_frozen
+from normlab.tools.freeze import freeze_
 
 X = random(4, 3, dtype=torch.float32, mean=2.0)
 makers = pytest.mark.parametrize("name", MAKERS)
@@ -148,3 +150,17 @@ def test_under_compile() -> None:
     assert same(before, statistics(layer))
     compiled(X)
     assert int(layer.num_batches_tracked) == 2
+
+
+def test_tools_are_refused_inside() -> None:
+    """They would be undone at the end of the block, when the layers are given back what they were."""
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    with stats_frozen(model), pytest.raises(InvalidInputError) as raised:
+        freeze_(model)
+    assert str(raised.value) == (
+        "normlab.tools: a tool cannot change a model inside of `stats_frozen`, `accumulate` or `functional_call`.\n"
+        "  fix: call it before: at the end of such a block the layers are given back what they were."
+    )
+    assert type(model[0]) is nn.BatchNorm1d
+    assert "for_a_while" not in vars(model[0])
+    assert len(freeze_(model).touched) == 1

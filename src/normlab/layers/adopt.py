@@ -63,6 +63,7 @@ def adopted(model: nn.Module) -> Iterator[list[Explicit]]:
             if not isinstance(layer, Explicit) and isinstance(adopted_class(layer), type):
                 before.append((layer, type(layer)))
                 adopt(layer)
+                vars(layer)["for_a_while"] = True
         yield [each for each in model.modules() if isinstance(each, Explicit)]
     finally:
         for layer, its_class in before:
@@ -74,7 +75,7 @@ def disown(layer: nn.Module, its_class: type[nn.Module]) -> None:
     layer.__class__ = its_class
     layer._buffers.pop("skipped_non_finite", None)
     layer._non_persistent_buffers_set.discard("skipped_non_finite")
-    for name in ("skipped_recomputed", "taker"):
+    for name in ("skipped_recomputed", "taker", "for_a_while"):
         layer.__dict__.pop(name, None)
 
 

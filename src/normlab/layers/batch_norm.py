@@ -1,5 +1,6 @@
 """Batch norm with explicit statistics."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -91,6 +92,11 @@ class BatchNormOptions(Explicit):
         if self._together():
             return sync_moments_of(x, axis=self.axis, mask=mask, group=self.process_group)
         return super()._moments(x, mask)
+
+    def _contradictions(self, options: dict[str, Any]) -> Iterator[errors.Problem]:
+        yield from super()._contradictions(options)
+        if options.get("synced") and self.why_not_synced:
+            yield errors.Problem("`synced` cannot be set.", got=self.why_not_synced)
 
     def _together(self) -> bool:
         return self.synced and dist.is_available() and dist.is_initialized()

@@ -56,6 +56,8 @@ class _Renorm(BatchNormOptions):
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
         self._check_eps()
+        if commit:
+            self._refuse_to_repeat()
         moments = moments_of(x, axis=self.axis, mask=mask)
         scale, shift = self._corrections(moments)
         weight = scale if self.weight is None else self.weight * scale
@@ -98,12 +100,12 @@ class BatchRenorm1d(_Renorm, nn.BatchNorm1d):
         arguments: those of `BatchNorm1d`.
 
     Raises:
-        InvalidInputError: a bound is too small, or there are to be no running statistics.
+        InvalidInputError: a bound is too small, or there are to be no running statistics; in backward, if the layer is
+            under activation checkpointing, whose repeated forward finds running statistics that have moved.
 
     Differs from torch:
         torch has no such layer. The paper keeps a moving average of σ_B; here the running statistics are PyTorch's, so
-        that they mean the same in every batch norm. Where activation checkpointing repeats a forward, it finds the
-        running statistics after the commit: r and d are one step of the moving average ahead in the gradient.
+        that they mean the same in every batch norm.
 
     Source:
         Ioffe (2017), algorithm 1; section 4.2 for the schedule.

@@ -93,6 +93,8 @@ class Explicit(nn.modules.batchnorm._NormBase):
             y, found = self._by_batch_statistics(input, mask, commit)
         else:
             how: dict[str, Any] = {"eps": self.eps, "axis": self.axis, "mask": mask}
+            if commit:
+                self._refuse_to_repeat()
             y = batch_norm_with(input, mean, var, self.weight, self.bias, **how)
             found = [self._moments(input, mask)] if commit else []
         if found:
@@ -102,8 +104,8 @@ class Explicit(nn.modules.batchnorm._NormBase):
     def commit(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
         """Takes the statistics of a batch into the running ones.
 
-        Nothing is taken of statistics that are not finite, nor of a forward that activation checkpointing repeats
-        inside of backward; `skipped_non_finite` and `skipped_recomputed` count them.
+        Nothing is taken of statistics that are not finite, nor of a forward inside of backward, which is one that
+        activation checkpointing repeats; `skipped_non_finite` and `skipped_recomputed` count them.
 
         Shape:
             mean, var: (C,).
@@ -186,6 +188,14 @@ class Explicit(nn.modules.batchnorm._NormBase):
             for moments in found:
                 self.write(moments)
 
+    def _refuse_to_repeat(self) -> None:
+        """For an output that depends on running statistics which the first forward has moved."""
+        if in_backward() and self.taker is not let_fall:
+            rule = "it cannot be under activation checkpointing: the repeated forward finds other running statistics."
+            got = "a forward inside of backward, normalized by running statistics that forwards move"
+            fix = "take the layer out of the checkpoint, or go through both in `normlab.stats_frozen`."
+            errors.invalid_input(type(self).__name__, [errors.Problem(rule, got=got, fix=fix)])
+
     @staticmethod
     def _finite(mean: Tensor, var: Tensor) -> Tensor:
         """Whether all of it is; in the dtype that it is kept in, which may be narrower than that of the moments."""
@@ -266,6 +276,10 @@ class Explicit(nn.modules.batchnorm._NormBase):
     def __getstate__(self) -> dict[str, Any]:
         """A copy made inside of a scope is not in it."""
         return {name: value for name, value in self.__dict__.items() if name != "taker"}
+
+
+def let_fall(layer: Explicit, found: list[Moments]) -> None:
+    """Takes what would be committed, and commits nothing."""
 
 
 def explicit_layers(model: nn.Module) -> Iterator[Explicit]:

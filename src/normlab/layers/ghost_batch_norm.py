@@ -19,8 +19,8 @@ class _Ghost(BatchNormOptions):
     why_not_synced = "it normalizes in parts that are smaller than the batch of one process"
 
     def __init__(self, num_features: int, virtual_batch: int, **arguments: Any) -> None:
-        if virtual_batch < 1:
-            problem = errors.Problem("`virtual_batch` must be at least 1.", got=str(virtual_batch))
+        if not isinstance(virtual_batch, int) or virtual_batch < 1:
+            problem = errors.Problem("`virtual_batch` must be a whole number, at least 1.", got=repr(virtual_batch))
             errors.invalid_input(type(self).__name__, [problem])
         super().__init__(num_features, **arguments)
         self.virtual_batch = virtual_batch
@@ -31,6 +31,11 @@ class _Ghost(BatchNormOptions):
         channels = self.axis % x.ndim
         samples = 0 if channels else 1  # the batch is the first dimension that is not that of the channels
         positions = x.numel() // max(x.shape[channels] * x.shape[samples], 1)
+        if self.virtual_batch * positions == 1:
+            rule = "Expected more than 1 value per channel in each part when training."
+            got = f"virtual_batch = 1; {errors.describe(input=x)}"
+            problem = errors.Problem(rule, got=got, fix="take a larger `virtual_batch`.")
+            errors.invalid_input(type(self).__name__, [problem])
         sizes = _parts(x.shape[samples], self.virtual_batch, positions)
         masks: list[Tensor | None] = [None] * len(sizes)
         if mask is not None:

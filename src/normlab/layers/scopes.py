@@ -10,7 +10,7 @@ from torch.nn.parameter import UninitializedBuffer
 
 from normlab import errors
 from normlab.layers.adopt import adopted
-from normlab.layers.explicit import Explicit
+from normlab.layers.explicit import Explicit, let_fall
 from normlab.ops.moments import Moments
 
 Taker = Callable[[Explicit, list[Moments]], None]
@@ -35,7 +35,7 @@ def stats_frozen(model: nn.Module) -> Iterator[None]:
         >>> model[0].running_mean, model[0].num_batches_tracked
         (tensor([0., 0.]), tensor(0))
     """
-    with adopted(model) as layers, taken(layers, _let_fall), _put_back(model):
+    with adopted(model) as layers, taken(layers, let_fall), _put_back(model):
         yield
 
 
@@ -69,8 +69,8 @@ def accumulate(model: nn.Module, micro_batches: int) -> Iterator[None]:
         >>> layer.running_mean, layer.running_var  # of 0, 2, 4 and 6
         (tensor([3.]), tensor([6.6667]))
     """
-    if micro_batches < 1:
-        problem = errors.Problem("`micro_batches` must be at least 1.", got=str(micro_batches))
+    if not isinstance(micro_batches, int) or micro_batches < 1:
+        problem = errors.Problem("`micro_batches` must be a whole number, at least 1.", got=repr(micro_batches))
         errors.invalid_input("accumulate", [problem])
     with adopted(model) as layers:
         pools = {layer: _Pool(micro_batches, layer.taker) for layer in layers}
@@ -108,10 +108,6 @@ class _Pool:
             layer.write(moments)
 
 
-def _let_fall(layer: Explicit, found: list[Moments]) -> None:
-    pass
-
-
 @contextmanager
 def taken(layers: list[Explicit], taker: Taker) -> Iterator[None]:
     """For a while the commits of these layers go to a taker; where such scopes are nested, to the innermost."""
@@ -122,7 +118,9 @@ def taken(layers: list[Explicit], taker: Taker) -> Iterator[None]:
         yield
     finally:
         for layer, outer in zip(layers, before, strict=True):
-            layer.taker = outer
+            vars(layer).pop("taker", None)
+            if outer is not None:
+                layer.taker = outer
 
 
 @contextmanager

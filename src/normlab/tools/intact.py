@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from normlab import errors
+
 Held = dict[str, tuple[Any, Any]]
 
 
@@ -15,6 +17,10 @@ def intact(model: nn.Module) -> Iterator[None]:
 
     Values of buffers are copied. Those of parameters are not, as no tool writes into one: it puts another in its place.
     """
+    if any("for_a_while" in vars(each) for each in model.modules()):
+        rule = "a tool cannot change a model inside of `stats_frozen`, `accumulate` or `functional_call`."
+        fix = "call it before: at the end of such a block the layers are given back what they were."
+        errors.invalid_input("normlab.tools", [errors.Problem(rule, fix=fix)])
     before = [(each, type(each), _held(each)) for each in model.modules()]
     buffers = [(each, each.detach().clone()) for each in model.buffers()]
     learned = [(each, each.requires_grad) for each in model.parameters()]

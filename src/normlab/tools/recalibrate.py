@@ -1,13 +1,11 @@
 """Population statistics from data, for every layer that normalizes by running ones."""
 
-
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normlab import errors
-from normlab.layers.explicit import Explicit, explicit_layers
+from normlab.layers.explicit import explicit_layers, let_fall
 from normlab.layers.scopes import taken
-from normlab.ops.moments import Moments
 from normlab.tools.evaluating import inference
 from normlab.tools.intact import intact
 from normlab.tools.population_norms import (
@@ -116,7 +114,7 @@ def recalibrate_(
         if norms:
             watch = Watch(norms, method)
             passes = Passes(model, batches, call or call_by_structure, max_batches, progress)
-            commits = taken(list(explicit_layers(model)), _let_fall)
+            commits = taken(list(explicit_layers(model)), let_fall)
             with inference(model), left_alone(model), commits, watch.watching(), passes.shown():
                 final = (layer_by_layer if order == "layers" else in_one_pass)(watch, passes, group, momentum)
         touched = [Touched(name, described(norms[name]), _set(norms[name], found)) for name, found in final.items()]
@@ -126,10 +124,6 @@ def recalibrate_(
         if name not in final
     ]
     return Report("recalibrated", tuple(touched), tuple(skipped))
-
-
-def _let_fall(layer: Explicit, found: list[Moments]) -> None:
-    """What a layer commits in eval mode too (`commit_when="always"`) is not taken."""
 
 
 def _set(module: Norm, final: Final) -> str:
