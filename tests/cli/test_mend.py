@@ -1,5 +1,6 @@
 """The tools as they are called from the command line: weights in, weights out, and what is said."""
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -121,7 +122,7 @@ TOOLS: dict[str, tuple[list[str], Callable[[nn.Module], Any], str]] = {
     "fold": (
         ["--data", "my.py:pairs", "--tolerance", "0.001"],
         lambda model: fold_(model, batches()[0], tolerance=1e-3),
-        "after `normlab.tools.fold_(model, example)`",
+        "after `normlab.tools.fold_(model, example, where=['1', '5'], tolerance=float('inf'))`",
     ),
     "swap": (
         ["--to", "group", "--groups", "2", "--data", "my.py:loader"],
@@ -224,7 +225,7 @@ def test_a_second_tool_keeps_what_the_first_said(call: Call, write: Callable[...
     assert code == 0, err
     assert f"note   the file is to be loaded {first}: swapped.py:make must do so\n" in out
     with safe_open("two.safetensors", framework="pt") as file:
-        assert file.metadata()["normlab.load"] == f"{first} and after `normlab.tools.fold_(model, example)`"
+        assert file.metadata()["normlab.load"] == first
 
 
 def test_a_file_is_not_replaced_unless_asked(call: Call) -> None:
@@ -264,6 +265,14 @@ def test_a_file_is_not_replaced_unless_asked(call: Call) -> None:
             "my.py:empty: there must be at least one batch.\n  got: none\n",
         ),
         (
+            2, ["recalibrate", "my.py:make", "--data", "my.py:empty"],
+            "my.py:empty: there must be at least one batch.\n  got: none\n",
+        ),
+        (
+            2, ["freeze", "my.py:make", "--out", "."],
+            "freeze: --out is a file, not a folder.\n  got: .\n  fix: write out.safetensors.\n",
+        ),
+        (
             2, ["freeze", "my.py:make", "--out", "out.pt"],
             "freeze: --out is a .safetensors.\n  got: out.pt\n  fix: write out.safetensors.\n",
         ),
@@ -296,3 +305,52 @@ def test_what_their_code_raises_is_said_with_its_line(call: Call, command: str) 
         code, _, err = call(command, "my.py:make", "--data", "my.py:fails", "--out", "out.safetensors")
         assert (code, "my.py:fails: it raised KeyError: 'lost'.\n  got: " in err) == (2, True)
         assert not Path("out.safetensors").exists()
+
+
+def test_a_fold_is_made_again_in_a_new_network_where_its_values_would_allow_more(
+    call: Call, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first norm is kept, as it maps zero to something else; that of a new network could be folded."""
+    write("""
+        import torch
+        from torch import nn
+
+        def make():
+            torch.manual_seed(0)
+            return nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4))
+
+        def trained():
+            model = make()
+            for _ in range(9):
+                model(3 + 2 * torch.randn(8, 3, 6, 6))
+            return model
+
+        def xs():
+            return [torch.ones(2, 3, 6, 6)]
+        """, "padded.py")  # fmt: skip
+    monkeypatch.syspath_prepend(Path.cwd())
+    padded = importlib.import_module("padded")
+
+    for words, where, border in (([], ["2"], "refuse"), (["--border", "pad"], ["0", "2"], "pad")):
+        code, out, err = call("fold", "padded.py:trained", "--data", "padded.py:xs", "--out", "out.safetensors", *words)
+        assert code == 0, err
+        said = f", border={border!r}" * bool(words)
+        recipe = f"normlab.tools.fold_(model, example, where={where}{said}, tolerance=float('inf'))"
+        assert f"load   them after `{recipe}`\n" in out
+        model, fresh = padded.trained(), padded.make()
+        fold_(model, padded.xs()[0], border=border)
+        fold_(fresh, padded.xs()[0], where=where, border=border, tolerance=float("inf"))
+        fresh.load_state_dict(load_file("out.safetensors"))
+        x = torch.randn(2, 3, 6, 6)
+        assert torch.equal(fresh.eval()(x), model.eval()(x))
+        Path("out.safetensors").unlink()
+
+
+def test_nothing_changed_is_said_and_leaves_the_weights_as_they_came(call: Call) -> None:
+    words = ("--weights", "in.safetensors", "--data", "my.py:xs", "--tolerance", "0", "--out", "out.safetensors")
+    code, out, err = call("fold", "my.py:make", *words, "--where", "7")
+    assert code == 0, err
+    assert out.endswith("note   nothing was changed\nwrote  out.safetensors\n")
+    assert_same(load_file("out.safetensors"), trained().state_dict())
+    with safe_open("out.safetensors", framework="pt") as file:
+        assert file.metadata()["normlab.load"] == ""

@@ -239,3 +239,10 @@ def test_a_bias_moves_the_mean_and_the_gradient_is_rounding() -> None:
     model, x = drawn(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))).train(), numbers(2, 4, 5, 5)
     (model(x) * numbers(2, 4, 5, 5)).sum().backward()
     assert model[0].bias.grad.abs().max() <= TORCH * model[0].weight.grad.abs().max()
+
+
+def test_a_norm_with_several_domains_is_said_to_be_one() -> None:
+    model = nn.Sequential(nn.Linear(5, 4), layers.DomainBatchNorm1d(4, ["real", "fake"]))
+    assert reasons(drop_bias_(model, torch.randn(6, 5))) == {
+        "0": "DomainBatchNorm1d `1` has statistics for several domains, and is another norm in each"
+    }

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from normlab.errors import InvalidInputError
 from normlab.tools.evaluating import inference
 from normlab.tools.freeze import freeze_, unfreeze_
 
@@ -89,3 +90,11 @@ def test_a_root_without_layers_inside() -> None:
     with inference(dropout):
         assert not dropout.training
     assert dropout.training
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(InvalidInputError) as raised, inference([nn.Dropout()]):  # type: ignore[type-var]
+        pass
+    assert str(raised.value) == (
+        "inference: `model` must be a torch.nn.Module.\n  got: list\n  fix: pass the model first."
+    )

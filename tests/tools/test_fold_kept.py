@@ -150,7 +150,7 @@ def test_our_layers_where_they_are_no_fixed_scale_either() -> None:
         (layers.InstanceNorm2d(3, track_running_stats=True, normalize_with="batch"), FROM_INPUT),
         (layers.BatchNorm2d(3, commit_when="always"), "its statistics move in eval mode too"),
         (layers.DomainBatchNorm2d(3, ["one", "other"]),
-         "DomainBatchNorm2d has a forward of its own, whose meaning is not known"),
+         "DomainBatchNorm2d has statistics for several domains, and is another norm in each"),
         (layers.BatchNorm2d(3, axis=3), "its channels are in dimension 3 of (2, 3, 3, 3), those of Conv2d `0` in "
          f"dimension 1, and {TO_CALLER}"),
     ):  # fmt: skip

@@ -184,7 +184,7 @@ def test_wrong_arguments_are_said_all_at_once(tool: Callable[..., Any], where: s
         f"{where}: `model` must have all its weights.\n"
         "  got: 0.weight is lazy\n"
         "  fix: pass one batch through it first.\n"
-        f"{where}: `tolerance` must be a finite number that is not negative.\n"
+        f"{where}: `tolerance` must be a number that is not negative.\n"
         "  got: tolerance = nan\n"
         "  fix: pass 1e-4."
     )

@@ -61,11 +61,8 @@ def test_domains_that_take_turns() -> None:
     report = recalibrate_(ours, ALTERNATING)
     np.testing.assert_allclose(ours.running_var, var, rtol=POPULATION_32)
     np.testing.assert_allclose(ours.running_mean, mean, rtol=POPULATION_32)
-    assert str(report).splitlines()[0].strip() == "1 of 1 norm layer recalibrated"
-    assert (
-        report.touched[0].change
-        == "mean moved by up to 0.98 deviations, variance × 26 (2 batches, 64 values a channel)"
-    )
+    assert str(report).splitlines()[0].strip() == "1 of 1 norm layer recalibrated from 2 batches"
+    assert report.touched[0].change == "mean moved by 0.98 deviations, variance × 26, only 64 values a channel"
 
 
 def test_a_last_batch_of_two_samples() -> None:
@@ -300,7 +297,9 @@ def test_a_layer_that_is_called_twice_gets_the_values_of_both_calls() -> None:
     np.testing.assert_allclose(model.norm.running_mean, mean, rtol=POPULATION)
     np.testing.assert_allclose(model.norm.running_var, var, rtol=POPULATION)
     assert [each.name for each in report.touched] == ["norm"]
-    assert report.touched[0].change.endswith("(3 batches in 6 calls, 16 values a channel)")
+    assert report.touched[0].change.endswith(", only 16 values a channel, 6 calls: approximate if one feeds another")
+    in_turn = recalibrate_(Shared().double(), batches, order="one_pass").touched[0].change
+    assert in_turn.endswith(", only 16 values a channel, 6 calls")
     assert int(model.norm.num_batches_tracked) == 6
 
 
@@ -402,7 +401,8 @@ def test_the_loader_shuffles_alike_in_each_pass() -> None:
     report = recalibrate_(model, loader, call=call, max_batches=3)
     assert len(seen) == 6
     assert seen[:3] == seen[3:]
-    assert report.touched[0].change.endswith("(3 batches, 24 values a channel)")
+    assert report.title() == "2 of 2 norm layers recalibrated from 3 batches"
+    assert report.touched[0].change.endswith(", only 24 values a channel")
     assert torch.get_rng_state().equal(before)
 
 
@@ -424,13 +424,12 @@ def test_the_report_says_how_far_each_layer_moved() -> None:
     norm.running_mean += torch.tensor([0.0, 4.0])
     norm.running_var += 1
     data = torch.tensor([[1.0, 2.0], [3.0, 3.0], [5.0, 4.0]], dtype=torch.float64)
-    assert str(recalibrate_(norm, [data])).splitlines()[-1].split("  ", 2)[-1].strip().endswith(
-        "mean moved by up to 1.5 deviations, variance × 0.5 to 2 (1 batch, 3 values a channel)"
-    )  # fmt: skip
     change = recalibrate_(norm, [data]).touched[0].change
-    assert change == "mean moved by up to 0 deviations, variance × 1 (1 batch, 3 values a channel)"
+    assert change == "mean moved by up to 1.5 deviations, variance × 0.5 to 2, only 3 values a channel"
+    change = recalibrate_(norm, [data]).touched[0].change
+    assert change == "mean moved by up to 0 deviations, variance × 1, only 3 values a channel"
     norm.running_var[0] = 0.0
-    assert recalibrate_(norm, [data]).touched[0].change == "statistics set anew (1 batch, 3 values a channel)"
+    assert recalibrate_(norm, [data]).touched[0].change == "statistics set anew, only 3 values a channel"
 
 
 def test_the_bar_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_what_is_no_collection_of_batches() -> None:
 
 def test_what_gives_its_batches_once_cannot_serve_two_layers() -> None:
     assert said(two(), iter(BATCHES)) == (
-        'recalibrate_: order="layers" goes through `batches` once for each of 2 layers.\n'
+        "recalibrate_: `batches` are gone through once for each of 2 layers.\n"
         "  got: list_iterator, which gives them only once\n"
         '  fix: pass a list, a loader or a function that makes the iterator, or order="one_pass".'
     )
@@ -159,7 +159,7 @@ def test_empty_batches_and_layers_that_no_batch_reaches_are_left() -> None:
     model.unused.running_mean += 3
     report = recalibrate_(model, [BATCHES[0], BATCHES[0][:0], BATCHES[2]])
     assert model.used.running_var.allclose(torch.cat([BATCHES[0], BATCHES[2]]).var(0))
-    assert report.touched[0].change.endswith("(2 batches, 10 values a channel)")
+    assert report.touched[0].change.endswith(", from 2 of 3 batches, only 10 values a channel")
     assert [(each.name, each.reason, each.same) for each in report.skipped] == [
         ("unused", "no batch reaches it", False)
     ]

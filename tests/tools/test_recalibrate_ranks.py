@@ -62,6 +62,7 @@ def work(rank: int) -> dict[str, Any]:
     if rank:
         poisoned[1].running_var[2] = torch.nan
     report = repair_(poisoned, mine)
+    once, emptied = iter(mine), network()
     return {
         **{f"{method} {order}": after(network(), mine, method, order=order) for method, order in METHODS},
         "empty layers": after(network(), mine if rank else []),
@@ -71,6 +72,9 @@ def work(rank: int) -> dict[str, Any]:
         "alone": after(network(), mine, group="alone"),
         "nothing": raised(InvalidInputError, lambda: recalibrate_(network(), [])),
         "failed": raised(NormlabError, lambda: recalibrate_(broken, spoiled)),
+        "ran out": raised(NormlabError, lambda: recalibrate_(emptied, (lambda: once) if rank else mine)),
+        "after it ran out": emptied.state_dict(),
+        "failed in repair_": raised(NormlabError, lambda: repair_(network(), spoiled)),
         "after the failure": broken.state_dict(),
         "repaired": poisoned.state_dict(),
         "said": [each.change for each in report.touched],
@@ -143,12 +147,30 @@ def test_what_fails_in_one_fails_in_both(found: list[dict[str, Any]]) -> None:
         same(each["after the failure"], network().state_dict())
 
 
+def test_batches_that_run_out_in_one_fail_in_both(found: list[dict[str, Any]]) -> None:
+    words = (
+        "recalibrate_: `batches` must begin anew for each layer.\n"
+        "  got: 3 batches in the first pass, 0 in the second, which goes on with the same list_iterator\n"
+        '  fix: pass a list, a loader that begins anew, or order="one_pass".'
+    )
+    assert found[1]["ran out"] == words
+    assert found[0]["ran out"] == (
+        f"recalibrate_: every process must get through its batches.\n  got: process 1: InvalidInputError: {words}"
+    )
+    for each in found:
+        torch.testing.assert_close(each["after it ran out"], network().state_dict(), rtol=0, atol=0)
+
+
+def test_the_other_process_names_the_tool_too(found: list[dict[str, Any]]) -> None:
+    assert found[0]["failed in repair_"].startswith("repair_: every process must get through its batches.")
+
+
 def test_what_is_broken_in_one_is_mended_in_both(found: list[dict[str, Any]]) -> None:
     for each in found:
         same(each["repaired"], after(moved_on(), in_turn(), where="1"))
         assert len(each["said"]) == 1
     assert found[0]["said"][0].startswith("wrong in another process: mean moved by up to")
-    assert found[1]["said"] == ["1 of 3 channels not finite: statistics set anew (8 batches, 32 values a channel)"]
+    assert found[1]["said"] == ["1 of 3 channels not finite: statistics set anew, only 32 values a channel"]
 
 
 if __name__ == "__main__":

@@ -56,9 +56,7 @@ def test_one_infinite_sample_and_back() -> None:
     assert not model[1].running_var.isfinite().any()
     report = repair_(model, BATCHES)
     assert [each.name for each in report.touched] == ["1", "3"]
-    assert (
-        report.touched[0].change == "3 of 3 channels not finite: statistics set anew (3 batches, 12 values a channel)"
-    )
+    assert report.touched[0].change == "3 of 3 channels not finite: statistics set anew, only 12 values a channel"
     assert_same(values(model), sound)
     assert model[1].training
 
@@ -160,10 +158,10 @@ def test_weights_that_are_not_finite_are_only_reported() -> None:
     before = values(model)
     report = repair_(model)
     assert report.touched[0].change == (
-        "1 of 3 channels not finite: mean 0 and variance 1 again; its bias not finite, which only training can mend"
+        "1 of 3 channels not finite: mean 0 and variance 1 again; its bias is not finite: restore an earlier checkpoint"
     )
     assert report.skipped[-1] == Skipped(
-        "4", "LayerNorm(3)", "its weight and bias not finite, which only training can mend"
+        "4", "LayerNorm(3)", "its weight and bias are not finite: restore an earlier checkpoint"
     )
     assert_same({"w": model[4].weight.detach()}, {"w": before["4.weight"]})
 
@@ -195,4 +193,60 @@ def test_a_model_without_its_weights_is_refused() -> None:
         repair_(nn.Sequential(nn.LazyBatchNorm1d()))
     assert str(raised.value) == (
         "repair_: `model` must have all its weights.\n  got: 0.weight is lazy\n  fix: pass one batch through it first."
+    )
+
+
+def said(model: object, batches: object) -> str:
+    with pytest.raises(InvalidInputError) as raised:
+        repair_(model, batches)  # type: ignore[arg-type]
+    return str(raised.value)
+
+
+def test_errors_name_this_tool_and_only_what_it_can_do() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    once = iter(BATCHES)
+    assert said(model, iter(BATCHES)) == (
+        "repair_: `batches` are gone through once for each of 2 layers.\n"
+        "  got: list_iterator, which gives them only once\n"
+        "  fix: pass a list, a loader or a function that makes the iterator."
+    )
+    assert said(model, lambda: once) == (
+        "repair_: `batches` must begin anew for each layer.\n"
+        "  got: 3 batches in the first pass, 0 in the second, which goes on with the same list_iterator\n"
+        "  fix: pass a list, a loader that begins anew."
+    )
+    assert said(model, []) == (
+        "repair_: `batches` must hold at least one batch.\n  got: none\n  fix: pass the training data."
+    )
+    assert said(model, [torch.full((2, 3), torch.nan)]) == (
+        "repair_: what enters a layer must be finite.\n"
+        "  got: 0: BatchNorm1d(3), batch 0, counted from 0: NaN or infinity in channels 0, 1, 2\n"
+        "  fix: leave that batch out."
+    )
+    assert said(model, BATCHES[0][:1].split(1)) == (
+        "repair_: a variance needs two values a channel.\n"
+        "  got: 0: BatchNorm1d(3): 1 in all the batches\n"
+        "  fix: pass more data."
+    )
+    big = [torch.tensor([[-300.0], [300.0]] * 2, dtype=torch.float16)]
+    assert said(nn.BatchNorm1d(1).half(), big).startswith("repair_: statistics must fit into float16")
+    with pytest.raises(InvalidInputError, match=r"^repair_: `mask`"):
+        repair_(Masked(layers.BatchNorm1d(3)), BATCHES)
+
+
+class Masked(nn.Module):
+    """Gives its norm a mask that does not fit."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x, mask=torch.ones(7, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("model", [None, BATCHES])
+def test_what_is_no_model(model: object) -> None:
+    assert said(model, nn.BatchNorm1d(3)) == (
+        f"repair_: `model` must be a torch.nn.Module.\n  got: {type(model).__name__}\n  fix: pass the model first."
     )

@@ -9,6 +9,7 @@ import torch
 from tests.tolerances import TORCH
 from torch import nn
 
+from normlab.errors import InvalidInputError
 from normlab.tools import swap_
 from normlab.tools.norms import NORMS, ChannelRMSNorm, ChannelsLast, NoNorm
 from normlab.tools.report import Skipped, Touched
@@ -299,3 +300,20 @@ def test_no_norm_lets_everything_through() -> None:
     assert isinstance(model[0], NoNorm)
     x = torch.randn(2, 3, 4, 4)
     assert model(x) is x
+
+
+def test_settings_out_of_range_are_said_all_at_once() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(6))
+    with pytest.raises(InvalidInputError) as raised:
+        swap_(model, None, eps=-1, momentum=5, groups=0)
+    assert str(raised.value) == (
+        "swap_: `to` must be a norm.\n  got: None\n"
+        "  fix: choose one of: none, batch, layer, group, instance, rms.\n"
+        "swap_: `eps` must be a finite number that is not negative.\n  got: eps = -1\n  fix: pass 1e-5.\n"
+        "swap_: `momentum` must be a number from 0 to 1.\n  got: momentum = 5\n  fix: pass 0.1.\n"
+        "swap_: `groups` must be a whole number, at least 1.\n  got: groups = 0\n  fix: pass 8."
+    )
+    for wrong in ({"eps": "a"}, {"eps": float("nan")}, {"groups": "x"}, {"groups": -1}, {"groups": 2.0}):
+        with pytest.raises(InvalidInputError, match=f"`{next(iter(wrong))}` must be"):
+            swap_(model, "group", **wrong)
+    assert type(model[0]) is nn.BatchNorm1d

@@ -48,7 +48,8 @@ class PreNorm(nn.Module):
         return self.then(self.norm(x))
 
 
-def test_a_layer_whose_meaning_is_not_known_is_kept() -> None:
+def test_a_layer_whose_meaning_is_not_known_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     model = nn.Sequential(Doubled(8), Named(8), nn.LocalResponseNorm(3), TheirNorm(), PreNorm(), nn.SyncBatchNorm(8))
     report = swap_(model, "group", example=torch.ones(2, 8, 4, 4))
     assert reasons(report) == {
@@ -367,7 +368,7 @@ def test_ours_and_frozen_ones_are_the_norms_that_they_are() -> None:
     ]
     assert reasons(report) == {
         "2": "its channels are in dimension -1",
-        "4": "DomainBatchNorm2d has a forward of its own, whose meaning is not known",
+        "4": "DomainBatchNorm2d has statistics for several domains, and is another norm in each",
     }
     assert model[3].training
     assert {each.name for each in swap_(model, "batch").skipped if each.same} == {"2"}

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from normlab.cli.as_json import AsJson
+
+if TYPE_CHECKING:
+    from normlab.tools.report import Report
 
 Factory = Annotated[
     str,
@@ -110,22 +113,34 @@ def fold(
     weights: Weights = None,
     out: Out = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest relative error of an output.")] = 1e-4,
+    border: Annotated[
+        Literal["refuse", "pad"],
+        typer.Option(help="A norm before a convolution that pads with zeros: keep it, or pad its input to fit."),
+    ] = "refuse",
+    where: Where = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Take norms with running statistics into the linear and convolution layers beside them, for use in evaluation.
 
-    The first batch shows which layers follow one another, and what the error is.
+    The first batch shows which layers follow one another, and what the error is. If nothing is folded, `--out` has the
+    weights as they came.
 
     * `normlab fold my.py:make --weights in.safetensors --data my.py:load --out out.safetensors`
     """
     from normlab.cli.mend_run import Job, first, mended, said
     from normlab.tools.fold import fold_
 
+    def call(report: "Report") -> str:
+        # which norms can be folded depends on their values: a new model is told, and is not judged by its own
+        names = [each.name for each in report.touched]
+        told = [f"where={names}", *([f"border={border!r}"] if border != "refuse" else []), "tolerance=float('inf')"]
+        return said("fold_", "example", *told)
+
     mended(
         Job("fold", factory, weights, data, out, force, as_json),
-        lambda model, batches: fold_(model, first(batches), tolerance=tolerance),
-        load=f"after {said('fold_', 'example')}",
+        lambda model, batches: fold_(model, first(batches), where=where or None, tolerance=tolerance, border=border),
+        load=call,
     )
 
 
@@ -146,6 +161,8 @@ def swap(
 ) -> None:
     """Replace every norm by one of another kind; weights are kept where they mean the same.
 
+    If nothing is replaced, `--out` has the weights as they came.
+
     * `normlab swap my.py:make --to group --weights in.safetensors --data my.py:load --out out.safetensors`
     """
     from normlab.cli.mend_run import Job, first, mended, said
@@ -157,5 +174,5 @@ def swap(
         lambda model, batches: swap_(
             model, to, example=first(batches) if data else None, eps=eps, momentum=momentum, groups=groups
         ),
-        load=f"after {said('swap_', repr(to), *example, eps=eps, momentum=momentum, groups=groups)}",
+        load=lambda report: said("swap_", repr(to), *example, eps=eps, momentum=momentum, groups=groups),
     )

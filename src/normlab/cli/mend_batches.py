@@ -20,13 +20,23 @@ class Batches:
     kept: Any = None
 
     def __iter__(self) -> Iterator[Any]:
+        """One pass.
+
+        Raises:
+            UsageError: there is no batch, or the user's code raises.
+        """
         batches = self._again()
+        found = False
         while True:
             with said_in_its_words(self.name):
                 batch = next(batches, END)
             if batch is END:
-                return
+                break
+            found = True
             yield batch
+        if not found:
+            problem = errors.Problem("there must be at least one batch.", got="none")
+            raise errors.UsageError(errors.message(self.name, problem))
 
     def _again(self) -> Iterator[Any]:
         found = self.kept

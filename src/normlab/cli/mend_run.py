@@ -31,13 +31,16 @@ class Job:
     as_json: bool
 
 
-def mended(job: Job, tool: Callable[[nn.Module, Batches], Report], load: str = "", then: str = "") -> None:
+def mended(
+    job: Job, tool: Callable[[nn.Module, Batches], Report], load: Callable[[Report], str] | None = None, then: str = ""
+) -> None:
     """Carries out a job.
 
     Args:
         job: what is asked for.
         tool: changes the network.
-        load: after what the written weights are to be loaded, where the network has become another one.
+        load: after which call the written weights are to be loaded, where the network has become another one. If
+            nothing was changed they are written as they came, and no call is needed.
         then: what else is to be known.
 
     Raises:
@@ -47,21 +50,21 @@ def mended(job: Job, tool: Callable[[nn.Module, Batches], Report], load: str = "
     _check_out(job)
     model, notes, metadata = _filled(job)
     report = _changed(job, model, tool)
+    after = f"after {load(report)}" if load and report.touched else ""
     if job.out is not None:
         before = metadata.get(LOAD, "")
-        write_weights(job.out, model, metadata | {LOAD: f"{before} and {load}" if before and load else before or load})
+        write_weights(job.out, model, metadata | {LOAD: " and ".join(filter(None, (before, after)))})
     if job.as_json:
-        print_json(_as_json(job, report, notes, load or then))
+        print_json(_as_json(job, report, notes, after or then))
         return
     console = Console(highlight=False)
     console.print(report.title(), markup=False)
     if report.touched or report.skipped:
-        table = report.table()
-        table.title = None  # it would be broken at the width of the table
-        console.print(table)
+        console.print(report.table(console.width))
     lines = [("note", note) for note in notes]
+    lines += [] if report.touched else [("note", "nothing was changed")]
     if job.out:
-        lines += [("wrote", str(job.out)), *([("load", f"them {load}")] if load else [])]
+        lines += [("wrote", str(job.out)), *([("load", f"them {after}")] if after else [])]
     elif not then:
         lines += [("wrote", "nothing: --out FILE.safetensors keeps the result")]
     lines += [("then", then)] if then else []
@@ -75,12 +78,10 @@ def first(batches: Batches) -> Any:
     Raises:
         UsageError: there is no batch.
     """
-    for batch in batches:
-        while isinstance(batch, tuple | list) and batch:
-            batch = batch[0]
-        return batch
-    problem = errors.Problem("there must be at least one batch.", got="none")
-    raise errors.UsageError(errors.message(batches.name, problem))
+    batch = next(iter(batches))
+    while isinstance(batch, tuple | list) and batch:
+        batch = batch[0]
+    return batch
 
 
 def said(tool: str, *arguments: str, **named: Any) -> str:
@@ -96,7 +97,10 @@ def said(tool: str, *arguments: str, **named: Any) -> str:
 
 def _check_out(job: Job) -> None:
     out, problems = job.out, []
-    if out is not None and out.suffix != ".safetensors":
+    if out is not None and out.is_dir():
+        fix = f"write {out / 'out.safetensors'}."
+        problems.append(errors.Problem("--out is a file, not a folder.", got=str(out), fix=fix))
+    elif out is not None and out.suffix != ".safetensors":
         problems.append(errors.Problem("--out is a .safetensors.", got=str(out), fix=f"write {out.stem}.safetensors."))
     elif out is not None and not out.parent.is_dir():
         problems.append(errors.Problem("the folder of --out must exist.", got=str(out.parent)))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from normlab import errors
-from normlab.tools.ready import lazy_in, wrapper_in
+from normlab.tools.ready import lazy_in, not_a_model, wrapper_in
 
 
 def call(model: nn.Module, example: Any) -> Any:
@@ -51,7 +51,8 @@ def unfit(model: nn.Module, verb: str) -> list[errors.Problem]:
         >>> [each.got for each in unfit(nn.LazyLinear(2), "fold")]
         ['weight is lazy']
     """
-    problems = []
+    if problems := not_a_model(model):
+        return problems
     if wrapped := wrapper_in(model):
         rule = "`model` must not be compiled, scripted or wrapped: what does so holds on to the old layers."
         problems.append(errors.Problem(rule, got=wrapped, fix=f"{verb} first, then wrap or compile."))

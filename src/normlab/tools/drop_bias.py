@@ -11,10 +11,18 @@ from torch import nn
 from normlab import errors
 from normlab.tools.called import unfit
 from normlab.tools.dataflow import Call, Value, trace
-from normlab.tools.fold_verify import allowed, in_short, outputs_of, relative_error, settled, tolerance_problems
+from normlab.tools.fold_verify import (
+    allowed,
+    in_short,
+    nothing_to_compare,
+    outputs_of,
+    relative_error,
+    settled,
+    tolerance_problems,
+)
 from normlab.tools.fold_where import Where, has_hooks, layer_before, why_not_before
 from normlab.tools.intact import intact
-from normlab.tools.kinds import kind_of, norms_of
+from normlab.tools.kinds import kind_of, norms_of, why_unknown
 from normlab.tools.norms import ChannelsLast
 from normlab.tools.report import Report, Skipped, Touched
 from normlab.tools.swap import described
@@ -48,8 +56,9 @@ def drop_bias_(model: nn.Module, example: Any, *, tolerance: float = 1e-4) -> Re
         Every layer with a bias that a norm reads: without it now, or kept, with the reason.
 
     Raises:
-        InvalidInputError: `tolerance` is negative, or the model is wrapped or has lazy layers. What the model itself
-            raises on the example passes through; what it raises in train mode alone is put in the report.
+        InvalidInputError: `tolerance` is negative, the model is wrapped or has lazy layers, or its outputs on the
+            example are empty or nowhere finite. What the model itself raises on the example passes through; what it
+            raises in train mode alone is put in the report.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
@@ -59,6 +68,7 @@ def drop_bias_(model: nn.Module, example: Any, *, tolerance: float = 1e-4) -> Re
     errors.invalid_input("drop_bias_", unfit(model, "drop the biases") + tolerance_problems(tolerance))
     with intact(model):
         eval_before = outputs_of(model, example)
+        errors.invalid_input("drop_bias_", nothing_to_compare(eval_before))
         where = Where(model, trace(model, example))
         wanted, skipped = _wanted(where)
         train_before, untried = _train_outputs(model, example)
@@ -72,7 +82,11 @@ def drop_bias_(model: nn.Module, example: Any, *, tolerance: float = 1e-4) -> Re
     skipped += [Skipped(drop.name, described(drop.layer), reason) for drop, reason in undone.items()]
     touched = [Touched(drop.name, described(drop.layer), drop.change + untried) for drop in kept]
     return Report(
-        "freed of a redundant bias", tuple(touched), tuple(skipped), error if kept else None, layers="weight layer"
+        "freed of a redundant bias",
+        tuple(touched),
+        tuple(skipped),
+        error if kept and eval_before else None,
+        layers="weight layer",
     )
 
 
@@ -97,7 +111,7 @@ def _why_kept(where: Where, norm: nn.Module, called: Call, before: Call) -> str:
     word = where.word(norm)
     inner = norm.norm if isinstance(norm, ChannelsLast) else norm
     if kind_of(norm) is None:
-        return f"{word} has a forward of its own, whose meaning is not known"
+        return f"{word} {why_unknown(norm)}"
     if kind_of(norm) not in ("batch", "instance"):
         return f"{word} does not take away a value for each channel"
     if getattr(inner, "normlab_frozen", False) or getattr(inner, "normalize_with", "mode") == "running":

@@ -6,6 +6,9 @@ from typing import TypeVar
 
 from torch import nn
 
+from normlab import errors
+from normlab.tools.ready import not_a_model
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -22,6 +25,9 @@ def inference(model: Model) -> Iterator[Model]:
     Yields:
         The model.
 
+    Raises:
+        InvalidInputError: this is not a model.
+
     Differs from torch:
         `model.eval()` and then `model.train()` wakes up a layer that was in eval mode before, and calls `train` of each
         layer, which may be the user's own and do more or less than to set the mode. Here only the mode is set.
@@ -34,6 +40,7 @@ def inference(model: Model) -> Iterator[Model]:
         >>> model.training, model[0].training, model[1].training
         (True, True, False)
     """
+    errors.invalid_input("inference", not_a_model(model))
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:

@@ -49,6 +49,13 @@ def has_border(layer: nn.Module, norm: Affine) -> bool:
     if isinstance(layer, TRANSPOSED):
         sizes = (*layer.kernel_size, *layer.stride, *(1 + each for each in layer.output_padding))
         return any(each != 1 for each in sizes)
+    return pads_with_zeros(layer)
+
+
+def pads_with_zeros(layer: nn.Module) -> bool:
+    """Whether a convolution, not a transposed one, puts zeros around its input."""
+    if isinstance(layer, (nn.Linear, *TRANSPOSED)):
+        return False
     return getattr(layer, "padding_mode", "zeros") == "zeros" and any(_pads(layer))
 
 

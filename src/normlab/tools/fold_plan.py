@@ -12,9 +12,9 @@ from torch import nn
 
 from normlab.tools.called import call
 from normlab.tools.dataflow import trace
-from normlab.tools.fold_border import border_for, has_border, take_padding_away, why_not_padded
+from normlab.tools.fold_border import border_for, has_border, pads_with_zeros, take_padding_away, why_not_padded
 from normlab.tools.fold_maths import affine_of, folded_after, folded_before, put, weights_of
-from normlab.tools.fold_verify import full_float32, relative_error, too_far
+from normlab.tools.fold_verify import full_float32, is_within, relative_error, too_far
 from normlab.tools.fold_where import (
     Where,
     layer_after,
@@ -65,9 +65,14 @@ def sound_folds(
     for fold, error in moved.items():
         if fold.inexact:
             reasons[fold.name] = f"{fold.inexact} by {error:.1e} relative on the example"
-        elif not error <= most:
+        elif not is_within(error, most):
             reasons[fold.name] = too_far(error, most)
-    return {fold: error for fold, error in moved.items() if fold.name not in reasons}, reasons
+    sound = {fold: error for fold, error in moved.items() if fold.name not in reasons}
+    if not all(fold.after for fold in sound):
+        # once that is done, what stands behind another norm may stand behind a layer: it goes there, whatever its
+        # values allow for now, so that the same layers change in a model with other weights
+        sound = {fold: error for fold, error in sound.items() if not _waits(where, fold, norms)}
+    return sound, reasons
 
 
 def make(model: nn.Module, folds: Sequence[Fold]) -> Callable[[], None]:
@@ -118,10 +123,12 @@ def _fold(where: Where, name: str, norm: nn.Module, border: str) -> Fold | str:
         return f"{reason}, and {why_not}"
     words = f"into {where.names[after.module]} after it"
     affine = affine_of(norm)
-    if not has_border(after.module, affine):
-        return Fold(name, norm, after.module, words, after=True)
     impossible = why_not_padded(after.module, affine)
-    if border == "pad" and not impossible:
+    # a border is made for a norm without shift too, so that the weights of the norm do not decide on the layers
+    padded = border == "pad" and not impossible and pads_with_zeros(after.module)
+    if not padded and not has_border(after.module, affine):
+        return Fold(name, norm, after.module, words, after=True)
+    if padded:
         return Fold(name, norm, after.module, words + PADDED, after=True, pad=True)
     remedy = impossible or 'border="pad" makes it exact'
     inexact = (
@@ -129,6 +136,15 @@ def _fold(where: Where, name: str, norm: nn.Module, border: str) -> Fold | str:
         "folded there it would be wrong at the border"
     )
     return Fold(name, norm, after.module, words, after=True, inexact=inexact)
+
+
+def _waits(where: Where, fold: Fold, norms: Mapping[str, nn.Module]) -> bool:
+    """Whether it would go into the layer after it, while the norm before it may yet be folded."""
+    if not fold.after:
+        return False
+    (called,) = where.flow.calls[fold.norm]
+    made = called.inputs[0].call
+    return made is not None and any(made.module in norm.modules() for norm in norms.values())
 
 
 def _errors(model: nn.Module, example: Any, folds: Sequence[Fold]) -> dict[Fold, float]:

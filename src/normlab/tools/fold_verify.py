@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -75,12 +76,24 @@ def allowed(tolerance: float, model: nn.Module, outputs: Sequence[torch.Tensor])
     return max([tolerance, *(ROUNDINGS * eps for eps in halves)])
 
 
-def tolerance_problems(tolerance: float) -> list[errors.Problem]:
+def tolerance_problems(tolerance: object) -> list[errors.Problem]:
     """What is wrong with a tolerance that a user gave."""
-    if 0 <= tolerance < math.inf:
+    if isinstance(tolerance, Real) and float(tolerance) >= 0:
         return []
-    rule = "`tolerance` must be a finite number that is not negative."
-    return [errors.Problem(rule, got=f"tolerance = {tolerance}", fix="pass 1e-4.")]
+    rule = "`tolerance` must be a number that is not negative."
+    return [errors.Problem(rule, got=f"tolerance = {tolerance!r}", fix="pass 1e-4.")]
+
+
+def nothing_to_compare(outputs: Sequence[torch.Tensor]) -> list[errors.Problem]:
+    """That no output has a finite value, so that any change of the model would look exact.
+
+    A model whose outputs are whole numbers is compared at its layers alone.
+    """
+    if not outputs or any(_has_finite(each) for each in outputs):
+        return []
+    got = "; ".join(f"{tuple(each.shape)}, {'none finite' if each.numel() else 'empty'}" for each in outputs)
+    rule = "`example` must give outputs with finite values, to be compared."
+    return [errors.Problem(rule, got=f"outputs {got}", fix="pass a batch as the model gets it in use.")]
 
 
 def settled(
@@ -105,7 +118,7 @@ def settled(
     """
     undo = make(changes)
     error, failure = _tried(measure)
-    if error <= most:
+    if is_within(error, most):
         return list(changes), {}, error
     undo()
     last = measure() if failure else 0.0  # what it raises without a change is its own
@@ -114,7 +127,7 @@ def settled(
     for change in changes:
         undo = make([*kept, change])
         error, failure = _tried(measure)
-        if error <= most:
+        if is_within(error, most):
             kept.append(change)
             last = error
         else:
@@ -122,6 +135,11 @@ def settled(
         undo()
     make(kept)
     return kept, reasons, last
+
+
+def is_within(error: float, most: float) -> bool:
+    """Whether an error was measured, and is not too large; also without any bound an infinite one is no error."""
+    return math.isfinite(error) and error <= most
 
 
 def too_far(error: float, most: float) -> str:
@@ -146,6 +164,10 @@ def _tried(measure: Callable[[], float]) -> tuple[float, str]:
         return measure(), ""
     except Exception as error:
         return math.inf, f"the model would fail: {in_short(error)}"
+
+
+def _has_finite(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isfinite().any())
 
 
 def _error(before: torch.Tensor, after: torch.Tensor) -> float:

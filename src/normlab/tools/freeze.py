@@ -12,7 +12,7 @@ from normlab.tools.frozen import Frozen, freeze_layer, let_learn, unfreeze_layer
 from normlab.tools.intact import intact
 from normlab.tools.kinds import kind_of, norms_of
 from normlab.tools.norms import ChannelsLast
-from normlab.tools.ready import SCRIPTED, lazy_in, wrapper_in
+from normlab.tools.ready import SCRIPTED, lazy_in, not_a_model, wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
 from normlab.tools.swap import described
 from normlab.tools.where import Where, chosen, unmatched
@@ -56,6 +56,7 @@ def freeze_(model: nn.Module, where: Where[nn.Module] = None, affine: Affine = "
         >>> model.train()[1].training
         False
     """
+    errors.invalid_input("freeze_", not_a_model(model))
     named = _named(model)
     errors.invalid_input("freeze_", _problems(model, where, affine, named))
     touched: list[Touched] = []
@@ -102,6 +103,7 @@ def unfreeze_(model: nn.Module, where: Where[nn.Module] = None) -> Report:
         >>> freeze_(model).touched[0].layer, unfreeze_(model.train()).touched[0].change
         ('BatchNorm1d(8)', 'follows train() and eval() again, and is in train mode')
     """
+    errors.invalid_input("unfreeze_", not_a_model(model))
     named = _named(model)
     errors.invalid_input("unfreeze_", unmatched("where", where, [name for name, _ in named], "norm layer"))
     touched: list[Touched] = []

@@ -9,7 +9,7 @@ from torch import nn
 from normlab import errors
 from normlab.tools.kinds import kind_of, norms_of
 from normlab.tools.norms import ChannelsLast
-from normlab.tools.ready import lazy_in
+from normlab.tools.ready import lazy_in, not_a_model
 from normlab.tools.where import Where, chosen, unmatched
 
 Named = tuple[str, nn.Parameter]
@@ -51,6 +51,7 @@ def param_groups(
         >>> [(group["weight_decay"], group["param_names"]) for group in groups]
         [(0.05, ['0.weight']), (0.0, ['0.bias', '1.weight', '1.bias'])]
     """
+    errors.invalid_input("param_groups", not_a_model(model))
     named = list(model.named_parameters(remove_duplicate=False))
     errors.invalid_input("param_groups", _problems(model, weight_decay, no_decay, [name for name, _ in named]))
     spared = {id(each) for each in _spared(model)}

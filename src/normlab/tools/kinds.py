@@ -29,6 +29,7 @@ KINDS: dict[type[nn.Module], str] = {
     layers.GroupNorm: "group",
     layers.RMSNorm: "rms",
 }
+DOMAINS = (layers.DomainBatchNorm1d, layers.DomainBatchNorm2d, layers.DomainBatchNorm3d)
 ACROSS_CHANNELS = (nn.LocalResponseNorm, nn.CrossMapLRN2d)
 
 
@@ -77,13 +78,20 @@ def why_kept(module: nn.Module) -> str:
     if isinstance(module, ACROSS_CHANNELS):
         return "it normalizes across neighbouring channels, as no other norm does"
     if kind_of(module) is None:
-        return f"{type(module).__name__} has a forward of its own, whose meaning is not known"
+        return f"{type(module).__name__} {why_unknown(module)}"
     inner = module.norm if isinstance(module, ChannelsLast) else module
     if nn.utils.parametrize.is_parametrized(inner):
         return "its weight is computed by a parametrization"
     if any(part._forward_hooks or part._forward_pre_hooks for part in {module, inner}):
         return "it has hooks, which would be lost"
     return ""
+
+
+def why_unknown(module: nn.Module) -> str:
+    """Why a layer is of no kind, as what is said of it."""
+    if isinstance(module, DOMAINS):
+        return "has statistics for several domains, and is another norm in each"
+    return "has a forward of its own, whose meaning is not known"
 
 
 def _is_norm(module: nn.Module) -> bool:

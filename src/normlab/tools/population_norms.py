@@ -53,7 +53,9 @@ def why_none(module: nn.Module) -> str:
     return "it is frozen" if getattr(module, "normlab_frozen", False) else ""
 
 
-def moments_at(module: Norm, args: tuple[Any, ...], named: dict[str, Any], together: bool) -> list[Moments]:
+def moments_at(
+    module: Norm, args: tuple[Any, ...], named: dict[str, Any], together: bool, tool: str = "recalibrate_"
+) -> list[Moments]:
     """The statistics of what enters a layer, without what its mask leaves out; none if nothing does.
 
     Args:
@@ -61,8 +63,9 @@ def moments_at(module: Norm, args: tuple[Any, ...], named: dict[str, Any], toget
         args: those of its forward.
         named: its keyword arguments.
         together: whether all values of a channel are one set. If not, an instance norm has one for each sample.
+        tool: who says so if the mask does not fit.
     """
-    x = next(each for each in (*args, *named.values()) if isinstance(each, torch.Tensor)).detach()
+    x = entering(args, named)
     mask = named.get("mask", args[1] if len(args) > 1 else None) if isinstance(module, Explicit) else None
     if _is_single(module, x):
         x, mask = x[None], None if mask is None else mask[None]
@@ -70,11 +73,16 @@ def moments_at(module: Norm, args: tuple[Any, ...], named: dict[str, Any], toget
     by_sample = isinstance(module, _InstanceNorm) and not together
     parts = x.split(1) if by_sample else (x,)
     if mask is not None:
-        real = mask_like("recalibrate_", x, mask, axis).select(axis, 0)
+        real = mask_like(tool, x, mask, axis).select(axis, 0)
         reals = real.split(1) if by_sample else (real,)
         parts = tuple(part.movedim(axis, -1)[each] for part, each in zip(parts, reals, strict=True))
         axis = 1
     return [moments for part in parts if (moments := moments_of(part, axis)).count]
+
+
+def entering(args: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+    """What a layer is to normalize, among the arguments of its forward."""
+    return next(each for each in (*args, *named.values()) if isinstance(each, torch.Tensor)).detach()
 
 
 def use_own(module: Norm, args: tuple[Any, ...], named: dict[str, Any], moments: Moments | None) -> None:
@@ -90,7 +98,7 @@ def use_own(module: Norm, args: tuple[Any, ...], named: dict[str, Any], moments:
         moments: of all that enters it; None if nothing does.
     """
     if isinstance(module, _InstanceNorm):
-        x = next(each for each in (*args, *named.values()) if isinstance(each, torch.Tensor))
+        x = entering(args, named)
         module.training = math.prod(x.shape[1 if _is_single(module, x) else 2 :]) > 1
     elif moments is not None:
         set_statistics(module, moments.mean, moments.var * ((moments.count - 1) / moments.count))

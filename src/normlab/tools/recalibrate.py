@@ -18,14 +18,17 @@ from normlab.tools.population_norms import (
     why_none,
 )
 from normlab.tools.reached import left_alone
+from normlab.tools.ready import not_a_model
 from normlab.tools.recalibrate_batches import Batches, Call, Passes, call_by_structure
 from normlab.tools.recalibrate_fit import Order, unfit, unfit_batches, unfit_settings
-from normlab.tools.recalibrate_order import Final, in_one_pass, layer_by_layer
+from normlab.tools.recalibrate_order import Final, Found, in_one_pass, layer_by_layer
 from normlab.tools.recalibrate_ranks import Group
 from normlab.tools.recalibrate_watch import Method, Watch
 from normlab.tools.report import Report, Skipped, Touched
 from normlab.tools.swap import described
 from normlab.tools.where import Where, unmatched
+
+FEW = 100  # values of a channel, below which its variance is off by a seventh, √(2 / values), or more
 
 
 def recalibrate_(
@@ -44,10 +47,13 @@ def recalibrate_(
     """Sets the running statistics of every batch norm, and of every instance norm that uses some, from data.
 
     Everything is in eval mode meanwhile, so that dropout is off. Statistics are gathered in float64 and written in
-    place at the end; `num_batches_tracked` of a batch norm becomes the number of calls that they come from. A layer
-    that is called several times in a forward gets the statistics of all its calls together. One that is frozen
-    (`freeze_`) or that no batch reaches is left as it is; one that is merely in eval mode is recalibrated, and stays
-    in it. Of a layer with several domains (`DomainBatchNorm2d`) the one in use is recalibrated.
+    place at the end; `num_batches_tracked` of a batch norm becomes the number of calls that they come from. One that is
+    frozen (`freeze_`) or that no batch reaches is left as it is; one that is merely in eval mode is recalibrated, and
+    stays in it. Of a layer with several domains (`DomainBatchNorm2d`) the one in use is recalibrated.
+
+    A layer that is called several times in a forward gets the statistics of all its calls together. While they are
+    gathered each call is normalized by its own batch: if one call feeds another, they are not exactly those of what the
+    layer is given in the final network. The report says which layers were called several times.
 
     Under `torch.distributed` every process must call this, each with its own batches, of which some may have none: all
     of them end with the same statistics, those of all batches.
@@ -55,7 +61,11 @@ def recalibrate_(
     Args:
         model: any network, averaged, wrapped in `DistributedDataParallel` or compiled ones too. If this raises, it is
             as before to the bit.
-        batches: the training data, in any sizes: a loader, a list, or a function that makes a new iterator.
+        batches: the training data, in any sizes: a loader, a list, or a function that makes a new iterator. Each pass
+            starts from the same random state of PyTorch, so that a loader that shuffles by it gives the same batches in
+            the same order. One that draws elsewhere (a `generator` of its own, `random`, NumPy) gives others in each
+            pass: without `max_batches` still the same data in another order, with it other data for each layer, which
+            the title of the report says. The number of batches must be the same.
         method: `pooled`: mean and unbiased variance of all values. `average`: the mean over batches of their means and
             of their unbiased variances. `ema`: PyTorch's moving average in the order of the batches, which starts from
             the first. An instance norm takes part in `pooled` with all values of a channel, as it normalizes by them
@@ -68,7 +78,7 @@ def recalibrate_(
             element, of a dictionary each value by its name. It is given the model without a wrapper of distributed
             training, and the batch on the device of the model.
         momentum: weight of the newest batch in `ema`; None for that of each layer.
-        max_batches: how many batches to take; None for all.
+        max_batches: how many batches to take of each pass, in each process; None for all.
         where: which norms, by name ("layer1" is all within), by pattern ("*.norm2"), several of these, or a function of
             name and layer. None is every one.
         progress: whether a bar is shown on stderr.
@@ -79,8 +89,8 @@ def recalibrate_(
 
     Raises:
         InvalidInputError: an argument cannot be used, there is no batch, what enters a layer is not finite, there are
-            too few values for a variance, or a statistic does not fit into the dtype of the layer. What the model
-            raises passes through.
+            too few values for a variance, a statistic does not fit into the dtype of the layer, or a later pass has
+            another number of batches than the first. What the model raises passes through.
         NormlabError: another process failed.
 
     Differs from torch:
@@ -93,37 +103,62 @@ def recalibrate_(
         >>> import torch
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
         >>> print(recalibrate_(model, [torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0]])]).touched[0].change)
-        mean moved by up to 1 deviations, variance × 4 (2 batches, 3 values a channel)
+        mean moved by 1 deviation, variance × 4, only 3 values a channel
         >>> model[0].running_mean, model[0].running_var
         (tensor([2.]), tensor([4.]))
     """
+    return recalibrated(
+        "recalibrate_", model, batches, method, order=order, call=call, momentum=momentum, max_batches=max_batches,
+        where=where, progress=progress, group=group,
+    )  # fmt: skip
+
+
+def recalibrated(
+    tool: str,
+    model: nn.Module,
+    batches: Batches,
+    method: Method = "pooled",
+    *,
+    order: Order = "layers",
+    call: Call | None = None,
+    momentum: float | None = None,
+    max_batches: int | None = None,
+    where: Where[nn.Module] = None,
+    progress: bool = False,
+    group: Group = None,
+) -> Report:
+    """`recalibrate_` under the name of the tool that uses it, which its errors carry."""
+    errors.invalid_input(tool, not_a_model(model))
     misnamed = unmatched("where", where, [name for name, _ in names_of_norms(model)], "norm layer")
     asked = {} if misnamed else norms_asked(model, where)
     norms = {name: each for name, each in asked.items() if isinstance(each, Norm) and not why_none(each)}
     errors.invalid_input(
-        "recalibrate_",
+        tool,
         [
             *unfit(model),
             *misnamed,
             *unfit_settings(method, order, momentum, max_batches),
-            *unfit_batches(batches, len(norms) if order == "layers" else 1),
+            *unfit_batches(batches, len(norms) if order == "layers" else 1, tool),
         ],
     )
-    final: dict[str, Final] = {}
+    found = Found({}, 0)
     with intact(model):
         if norms:
-            watch = Watch(norms, method)
+            watch = Watch(norms, method, tool)
             passes = Passes(model, batches, call or call_by_structure, max_batches, progress)
             commits = taken(list(explicit_layers(model)), let_fall)
             with inference(model), left_alone(model), commits, watch.watching(), passes.shown():
-                final = (layer_by_layer if order == "layers" else in_one_pass)(watch, passes, group, momentum)
-        touched = [Touched(name, described(norms[name]), _set(norms[name], found)) for name, found in final.items()]
+                found = (layer_by_layer if order == "layers" else in_one_pass)(watch, passes, group, momentum)
+        touched = [
+            Touched(name, described(norms[name]), _set(norms[name], final) + _source(final, found, order))
+            for name, final in found.final.items()
+        ]
     skipped = [
         Skipped(name, described(module), why_none(module) or "no batch reaches it")
         for name, module in asked.items()
-        if name not in final
+        if name not in found.final
     ]
-    return Report("recalibrated", tuple(touched), tuple(skipped))
+    return Report(_done(found), tuple(touched), tuple(skipped))
 
 
 def _set(module: Norm, final: Final) -> str:
@@ -134,11 +169,32 @@ def _set(module: Norm, final: Final) -> str:
     # an instance norm leaves its counter at 0; by that of a batch renormalization it knows how far training is
     if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None and not hasattr(module, "schedule"):
         module.get_buffer(f"num_batches_tracked{in_use(module)}").fill_(final.calls)
-    calls = "" if final.calls == final.batches else f" in {final.calls} calls"
-    source = f"({final.batches} batch{'' if final.batches == 1 else 'es'}{calls}, {new.count} values a channel)"
     if not bool((mean.isfinite() & var.isfinite() & (var > 0)).all()):
-        return f"statistics set anew {source}"
-    moved = float(((new.mean - mean).abs() / (new.var + module.eps).sqrt()).max())
+        return "statistics set anew"
+    furthest = float(((new.mean - mean).abs() / (new.var + module.eps).sqrt()).max())
+    moved = f"{round(furthest, 4):.2g}"  # without the roundings of statistics that were right
     least, most = (f"{float(each):.2g}" for each in (new.var / var).aminmax())
     ratio = least if least == most else f"{least} to {most}"
-    return f"mean moved by up to {moved:.2g} deviations, variance × {ratio} {source}"
+    up_to = "up to " if len(mean) > 1 else ""
+    return f"mean moved by {up_to}{moved} deviation{'' if moved == '1' else 's'}, variance × {ratio}"
+
+
+def _source(final: Final, found: Found, order: Order) -> str:
+    """What is remarkable about where the statistics of a layer come from, to be put behind what was done."""
+    words = ""
+    if final.batches != found.batches:
+        words += f", from {final.batches} of {found.batches} batches"
+    if final.moments.count < FEW:
+        words += f", only {final.moments.count} values a channel"
+    if final.calls != final.batches:
+        words += f", {final.calls} calls"
+        words += ": approximate if one feeds another" if order == "layers" else ""
+    return words
+
+
+def _done(found: Found) -> str:
+    """What the title says of the whole."""
+    if not found.batches:
+        return "recalibrated"
+    source = f"recalibrated from {found.batches} batch{'' if found.batches == 1 else 'es'}"
+    return source if found.alike else f"{source}, which were others in each pass"

@@ -1,5 +1,6 @@
 """Batches, in whatever form they come, passed through a model."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -11,10 +12,15 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import nn
 
+from normlab import errors
+from normlab.tools.recalibrate_fit import other_order
 from normlab.tools.recalibrate_watch import Enough, Watch
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 Call = Callable[[Any, Any], Any]
+# Two passes differ in what enters the first norm by more than this part of its size if other batches came: by
+# 1 / √values or so. Another order, with the roundings of another kernel, is far below.
+ALIKE = 1e-5
 
 
 def call_by_structure(model: nn.Module, batch: Any) -> Any:
@@ -46,15 +52,22 @@ def moved(value: Any, device: torch.device) -> Any:
 
 @dataclass
 class Passes:
-    """Passes over the batches, each from the same random state: a loader that shuffles gives them in the same order."""
+    """Passes over the batches, each from the same random state: a loader that shuffles gives them in the same order.
+
+    Not so one that draws elsewhere: `alike` says whether, as far as can be seen, the same values came in each pass.
+    """
 
     model: nn.Module
     batches: Batches
     call: Call
     max_batches: int | None = None
     progress: bool = False
+    alike: bool = True
     _random: torch.Tensor = field(default_factory=torch.get_rng_state)
     _bar: Progress | None = None
+    _passes: int = 0
+    _first: tuple[int, tuple[float, float]] = (0, (0.0, 0.0))  # batches and sums of the first pass
+    _iterator: Iterator[Any] | None = None
 
     def over(self, watch: Watch, what: str) -> tuple[int, list[tuple[str, ...]]]:
         """One pass; how many batches there were, and each order in which norms were called in one."""
@@ -64,15 +77,37 @@ class Passes:
         inner = _inner(self.model)
         watch.batch = 0
         self._show(0, what)
+        iterator = fresh(self.batches)
         with _eager(self.model):
-            for batch in itertools.islice(fresh(self.batches), self.max_batches):
+            for batch in itertools.islice(iterator, self.max_batches):
                 watch.called.clear()
                 with suppress(Enough):
                     self.call(inner, batch if device is None else moved(batch, device))
                 orders[tuple(watch.called)] = None
                 watch.batch += 1
                 self._show(watch.batch)
+        self._compare(watch, iterator)
         return watch.batch, list(orders)
+
+    def _compare(self, watch: Watch, iterator: Iterator[Any]) -> None:
+        """Of a later pass with the first one."""
+        self._passes += 1
+        if self._passes == 1:
+            self._first, self._iterator = (watch.batch, watch.sums), iterator
+            return
+        count, (total, size) = self._first
+        # a class of Python's own may begin anew when it is asked for itself; generators and the like never do
+        again = iterator is self._iterator and not inspect.isfunction(type(iterator).__iter__)
+        if watch.batch != count or (again and count):
+            which = "the second" if self._passes == 2 else f"pass {self._passes}"
+            got = f"{count} batch{'' if count == 1 else 'es'} in the first pass, {watch.batch} in {which}"
+            problem = errors.Problem(
+                "`batches` must begin anew for each layer.",
+                got=got + (f", which goes on with the same {type(iterator).__name__}" if again else ""),
+                fix=f"pass a list, a loader that begins anew{other_order(watch.tool)}.",
+            )
+            errors.invalid_input(watch.tool, [problem])
+        self.alike &= abs(watch.sums[0] - total) <= ALIKE * size
 
     @contextmanager
     def shown(self) -> Iterator[None]:

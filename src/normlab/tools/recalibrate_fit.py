@@ -47,7 +47,12 @@ def unfit_settings(
         yield errors.Problem(rule, got=f"max_batches = {max_batches}", fix="pass None for all.")
 
 
-def unfit_batches(batches: Any, passes: int) -> Iterator[errors.Problem]:
+def other_order(tool: str) -> str:
+    """The way out that only one of the tools has."""
+    return ', or order="one_pass"' if tool == "recalibrate_" else ""
+
+
+def unfit_batches(batches: Any, passes: int, tool: str = "recalibrate_") -> Iterator[errors.Problem]:
     """Why these are no batches, or none that can be gone through so many times."""
     if isinstance(batches, torch.Tensor | Mapping | str):
         rule = "`batches` must be several batches: a loader, a list, or a function that makes an iterator."
@@ -56,9 +61,9 @@ def unfit_batches(batches: Any, passes: int) -> Iterator[errors.Problem]:
     elif isinstance(batches, Iterator):  # a loader is none: asking it for one would draw its random numbers
         if passes > 1:
             yield errors.Problem(
-                f'order="layers" goes through `batches` once for each of {passes} layers.',
+                f"`batches` are gone through once for each of {passes} layers.",
                 got=f"{type(batches).__name__}, which gives them only once",
-                fix='pass a list, a loader or a function that makes the iterator, or order="one_pass".',
+                fix=f"pass a list, a loader or a function that makes the iterator{other_order(tool)}.",
             )
     elif not callable(batches) and not isinstance(batches, Iterable):
         rule = "`batches` must be a loader, a list, or a function that makes an iterator."

@@ -24,7 +24,16 @@ class Final:
     moments: Moments
 
 
-def in_one_pass(watch: Watch, passes: Passes, group: Group, momentum: float | None) -> dict[str, Final]:
+@dataclass(frozen=True)
+class Found:
+    """The statistics of all layers, the batches of a pass in all processes, and whether they were alike in each."""
+
+    final: dict[str, Final]
+    batches: int
+    alike: bool = True
+
+
+def in_one_pass(watch: Watch, passes: Passes, group: Group, momentum: float | None) -> Found:
     """Every layer from one pass, in which each batch is normalized by its own statistics."""
 
     def gather() -> tuple[int, dict[str, Gathered]]:
@@ -32,16 +41,17 @@ def in_one_pass(watch: Watch, passes: Passes, group: Group, momentum: float | No
         count, _ = passes.over(watch, "recalibrating")
         return count, {name: each.on_cpu() for name, each in watch.gathered.items()}
 
-    found = in_all(gather, group)
-    _check_any(count for count, _ in found)
-    return {
-        name: final
+    found = in_all(gather, group, watch.tool)
+    _check_any(watch, [count for count, _ in found])
+    final = {
+        name: each
         for name in watch.norms
-        if (final := _final(watch, name, [gathered.get(name) for _, gathered in found], momentum))
+        if (each := _final(watch, name, [gathered.get(name) for _, gathered in found], momentum))
     }
+    return Found(final, sum(count for count, _ in found))
 
 
-def layer_by_layer(watch: Watch, passes: Passes, group: Group, momentum: float | None) -> dict[str, Final]:
+def layer_by_layer(watch: Watch, passes: Passes, group: Group, momentum: float | None) -> Found:
     """One layer after another in the order in which they are called, those before it with their final statistics.
 
     The first pass goes through the whole model, to see that order, and serves the layer that is called first. Each
@@ -54,28 +64,31 @@ def layer_by_layer(watch: Watch, passes: Passes, group: Group, momentum: float |
         wanted = watch.wanted or set()
         return count, orders, wanted, _one(watch)
 
-    found = in_all(discover, group)
-    _check_any(count for count, _, _, _ in found)
+    found = in_all(discover, group, watch.tool)
+    counts = [count for count, _, _, _ in found]
+    _check_any(watch, counts)
     orders = [order for _, seen, _, _ in found for order in seen]
     firsts = set().union(*(wanted for _, _, wanted, _ in found))
     final: dict[str, Final] = {}
+    alike = True
     names = in_call_order(orders)
     for place, name in enumerate(names):
         parts = [part for *_, part in found]
         if place or firsts != {name}:
             most = max(order.count(name) for order in orders)
 
-            def gather(name: str = name, most: int = most, place: int = place) -> Gathered | None:
+            def gather(name: str = name, most: int = most, place: int = place) -> tuple[Gathered | None, bool]:
                 watch.begin({name}, most)
                 passes.over(watch, f"recalibrating: layer {place + 1} of {len(names)}")
-                return _one(watch)
+                return _one(watch), passes.alike
 
-            parts = in_all(gather, group)
+            each = in_all(gather, group, watch.tool)
+            parts, alike = [part for part, _ in each], alike and all(same for _, same in each)
         if result := _final(watch, name, parts, momentum):
             final[name] = result
             set_statistics(watch.norms[name], result.moments.mean, result.moments.var)
         watch.settle(name)
-    return final
+    return Found(final, sum(counts), alike)
 
 
 def in_call_order(orders: Iterable[Sequence[str]]) -> list[str]:
@@ -118,17 +131,17 @@ def _final(watch: Watch, name: str, found: Iterable[Gathered | None], momentum: 
             moments = averaged(parts)
         case "ema":
             moments = moving(parts, module.momentum if momentum is None else momentum)
-    _check_fits(name, module, moments)
+    _check_fits(watch.tool, name, module, moments)
     return Final(sum(one.batches for one in each), sum(one.calls for one in each), moments)
 
 
-def _check_any(counts: Iterable[int]) -> None:
+def _check_any(watch: Watch, counts: Iterable[int]) -> None:
     if not any(counts):
         problem = errors.Problem("`batches` must hold at least one batch.", got="none", fix="pass the training data.")
-        errors.invalid_input("recalibrate_", [problem])
+        errors.invalid_input(watch.tool, [problem])
 
 
-def _check_fits(name: str, module: Norm, moments: Moments) -> None:
+def _check_fits(tool: str, name: str, module: Norm, moments: Moments) -> None:
     here = f"{name or 'the model'}: {described(module)}"
     if moments.count < 2:
         problem = errors.Problem(
@@ -136,7 +149,7 @@ def _check_fits(name: str, module: Norm, moments: Moments) -> None:
             got=f"{here}: {moments.count} in all the batches",
             fix="pass more data.",
         )
-        errors.invalid_input("recalibrate_", [problem])
+        errors.invalid_input(tool, [problem])
     dtype = module.get_buffer("running_var").dtype
     if not bool(torch.cat([moments.mean, moments.var]).to(dtype).isfinite().all()):
         largest = float(torch.cat([moments.mean.abs(), moments.var]).max())
@@ -145,4 +158,4 @@ def _check_fits(name: str, module: Norm, moments: Moments) -> None:
             got=f"{here}: {largest:.3g}",
             fix="keep the layer in float32: PyTorch takes 16-bit inputs there.",
         )
-        errors.invalid_input("recalibrate_", [problem])
+        errors.invalid_input(tool, [problem])

@@ -11,12 +11,13 @@ Found = TypeVar("Found")
 Group = dist.ProcessGroup | Literal["alone"] | None
 
 
-def in_all(work: Callable[[], Found], group: Group = None) -> list[Found]:
+def in_all(work: Callable[[], Found], group: Group = None, tool: str = "recalibrate_") -> list[Found]:
     """What each process found, by rank; if the work fails in one, it fails in all.
 
     Args:
         work: what this process does; what it returns can be pickled.
         group: the processes; None for all of them, "alone" for this one, whatever the others do.
+        tool: who says that the work failed in another process.
 
     Raises:
         NormlabError: the work failed in another process. What it raises in this one passes through.
@@ -42,5 +43,5 @@ def in_all(work: Callable[[], Found], group: Group = None) -> list[Found]:
         if words is not None:
             got = f"process {rank}: {words}"
             problem = errors.Problem("every process must get through its batches.", got=got)
-            raise errors.NormlabError(errors.message("recalibrate_", problem))
+            raise errors.NormlabError(errors.message(tool, problem))
     return [each for each, _ in found]

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
+
 from normlab import errors
 from normlab.tools.moments import Moments, averaged, merge
-from normlab.tools.population_norms import Norm, in_use, moments_at, use_own
+from normlab.tools.population_norms import Norm, entering, in_use, moments_at, use_own
 from normlab.tools.swap import described
 
 Method = Literal["pooled", "average", "ema"]
@@ -45,12 +47,14 @@ class Watch:
 
     norms: dict[str, Norm]
     method: Method
+    tool: str = "recalibrate_"
     settled: set[str] = field(default_factory=set)  # those that have their final statistics
     wanted: set[str] | None = None  # those whose input is gathered; None: whichever is called first
     enough: int = 0  # after so many calls of a wanted layer, the rest of a batch is left out; 0: never
     gathered: dict[str, Gathered] = field(default_factory=dict)
     called: list[str] = field(default_factory=list)  # in the batch that is passing
     batch: int = 0
+    sums: tuple[float, float] = (0.0, 0.0)  # of what enters the first norm of each batch, and of its sizes
 
     def __post_init__(self) -> None:
         self.domains = {name: in_use(module) for name, module in self.norms.items()}
@@ -58,6 +62,7 @@ class Watch:
     def begin(self, wanted: set[str] | None, enough: int = 0) -> None:
         """Starts to gather anew."""
         self.wanted, self.enough, self.gathered, self.batch = wanted, enough, {}, 0
+        self.sums = (0.0, 0.0)
 
     def settle(self, name: str) -> None:
         """From now on this layer normalizes by its running statistics."""
@@ -82,13 +87,15 @@ class Watch:
     def _see(self, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         if in_use(self.norms[name]) != self.domains[name]:  # this call is normalized by statistics that stay
             return
+        if not self.called:
+            self.sums = _added(self.sums, entering(args, named))
         self.called.append(name)
         if name in self.settled:
             return
         if self.wanted is None:
             self.wanted = {name}
         module = self.norms[name]
-        sets = moments_at(module, args, named, together=self.method == "pooled")
+        sets = moments_at(module, args, named, together=self.method == "pooled", tool=self.tool)
         moments = averaged(sets) if sets else None
         if name in self.wanted:
             if moments is not None:
@@ -114,13 +121,19 @@ class Watch:
             problem = errors.Problem(
                 "what enters a layer must be finite.",
                 got=f"{here}: NaN or infinity in channel{'' if len(channels) == 1 else 's'} {shown}",
-                fix="leave that batch out; repair_ mends layers whose statistics are not finite.",
+                fix="leave that batch out"
+                + ("; repair_ mends layers whose statistics are not finite." if self.tool == "recalibrate_" else "."),
             )
-            raise NotFiniteError(errors.message("recalibrate_", problem))
+            raise NotFiniteError(errors.message(self.tool, problem))
         if self.method != "pooled" and smallest < 2:
             problem = errors.Problem(
                 f'method="{self.method}" takes the variance of each batch, which needs two values a channel.',
                 got=f"{here}: one value a channel",
                 fix='leave that batch out, or take method="pooled", where it counts as one value of all.',
             )
-            errors.invalid_input("recalibrate_", [problem])
+            errors.invalid_input(self.tool, [problem])
+
+
+def _added(sums: tuple[float, float], x: torch.Tensor) -> tuple[float, float]:
+    wide = (x.cpu() if x.device.type == "mps" else x).double()  # that device has no float64
+    return sums[0] + float(wide.nansum()), sums[1] + float(wide.abs().nansum())

@@ -6,8 +6,8 @@ from torch import nn
 from normlab import errors
 from normlab.tools.intact import intact
 from normlab.tools.population_norms import in_use, norms_asked, why_none
-from normlab.tools.ready import lazy_in
-from normlab.tools.recalibrate import recalibrate_
+from normlab.tools.ready import lazy_in, not_a_model
+from normlab.tools.recalibrate import recalibrated
 from normlab.tools.recalibrate_batches import Batches
 from normlab.tools.recalibrate_ranks import in_all
 from normlab.tools.report import Report, Skipped, Touched
@@ -43,6 +43,7 @@ def repair_(model: nn.Module, batches: Batches | None = None) -> Report:
         >>> repair_(model).touched[0].change
         '1 of 2 channels not finite: mean 0 and variance 1 again'
     """
+    errors.invalid_input("repair_", not_a_model(model))
     errors.invalid_input("repair_", lazy_in(model))
     norms = norms_asked(model)
     touched: list[Touched] = []
@@ -52,10 +53,11 @@ def repair_(model: nn.Module, batches: Batches | None = None) -> Report:
         wrong = {name for name, module in norms.items() if said[name] and not why_none(module)}
         measured: dict[str, str] = {}
         if batches is not None:  # what is wrong in one process is measured in all, as none can do so by itself
-            wrong.update(*in_all(lambda: wrong))
+            wrong.update(*in_all(lambda: wrong, tool="repair_"))
             modules = {norms[name] for name in wrong}
-            report = recalibrate_(model, batches, where=lambda _, module: module in modules) if wrong else None
-            measured = {each.name: each.change for each in report.touched} if report else {}
+            if wrong:
+                report = recalibrated("repair_", model, batches, where=lambda _, module: module in modules)
+                measured = {each.name: each.change for each in report.touched}
         for name, module in norms.items():
             changes = [f"{said[name] or 'wrong in another process'}: {measured[name]}"] if name in measured else []
             changes += _started_afresh(module)
@@ -127,4 +129,5 @@ def _left(module: nn.Module, said: str, batches: Batches | None) -> list[str]:
 def _not_finite(module: nn.Module) -> list[str]:
     """That what the layer has learned is not finite."""
     names = [name for name, each in module.named_parameters() if not bool(each.isfinite().all())]
-    return [f"its {' and '.join(names)} not finite, which only training can mend"] if names else []
+    verb = "is" if len(names) == 1 else "are"
+    return [f"its {' and '.join(names)} {verb} not finite: restore an earlier checkpoint"] if names else []

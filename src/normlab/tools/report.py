@@ -1,5 +1,8 @@
 """What a tool did to a model: every layer that it touched, and every one that it passed over and why."""
 
+import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE
@@ -56,23 +59,61 @@ class Report:
         words += [] if self.error is None else [f"largest relative error {self.error:.1e}"]
         return ", ".join(words)
 
-    def table(self) -> Table:
-        """One line a layer, for a terminal."""
-        table = Table(box=SIMPLE, title=self.title(), title_style="", title_justify="left")
+    def table(self, width: int | None = None) -> Table:
+        """One line a layer, for a terminal, or for so many columns; `title()` goes above it."""
         measured = any(each.error is not None for each in self.touched)
-        for heading in ("name", "layer", "what was done", *(["error"] if measured else [])):
-            table.add_column(heading, justify="right" if heading == "error" else "left", overflow="fold")
-        for one in self.touched:
-            error = [] if not measured else ["" if one.error is None else f"{one.error:.1e}"]
-            table.add_row(*map(Text, (one.name or "the model", one.layer, one.change, *error)))
-        for each in self.skipped:
-            words = (each.name or "the model", each.layer, f"kept: {each.reason}")
-            table.add_row(*map(Text, words), *([""] if measured else []), style="dim")
+        headings = ("name", "layer", "what was done", *(["error"] if measured else []))
+        rows = [
+            (each.name or "the model", each.layer, each.change, "" if each.error is None else f"{each.error:.1e}")
+            for each in self.touched
+        ]
+        rows += [(each.name or "the model", each.layer, f"kept: {each.reason}", "") for each in self.skipped]
+        widths = _widths([headings, *rows], width or _terminal())
+        table = Table(box=SIMPLE)
+        for heading, most in zip(headings, widths, strict=False):
+            table.add_column(heading, justify="right" if heading == "error" else "left", overflow="fold", width=most)
+        for number, row in enumerate(rows):
+            cells = [Text(_broken(text, most)) for text, most in zip(row, widths, strict=False)]
+            table.add_row(*cells[: len(headings)], style="" if number < len(self.touched) else "dim")
         return table
 
     def __str__(self) -> str:
-        """The table as text, so that `print(report)` shows it."""
-        console = Console(width=120, color_system=None, highlight=False)
+        """Title and table as text, as wide as the terminal, so that `print(report)` shows them."""
+        if not self.touched and not self.skipped:
+            return self.title()
+        console = Console(width=_terminal(), color_system=None, highlight=False)
         with console.capture() as captured:
-            console.print(self.table() if self.touched or self.skipped else self.title())
-        return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+            console.print(self.table())
+        lines = captured.get().strip("\n").splitlines()
+        return "\n".join((self.title(), *(line.rstrip() for line in lines)))
+
+
+def _terminal() -> int:
+    """Its columns; 120 where there is none, as in a file. Fewer than 40 leave no room for a table."""
+    return max(40, shutil.get_terminal_size((120, 24)).columns)
+
+
+def _widths(rows: Sequence[Sequence[str]], total: int) -> list[int]:
+    """Of each column: names and layers have theirs up to a third each, the words what is left."""
+    name, layer, words, *error = ([len(row[column]) for row in rows if len(row) > column] for column in range(4))
+    errors = max(error[0], default=0) if len(rows[0]) > 3 else 0
+    # rich sets one space at both sides of each column, and one between two and at the edges
+    room = total - 3 * len(rows[0]) - 1 - errors
+    first, second = (min(max(each), max(room // 3, 8)) for each in (name, layer))
+    return [first, second, max(min(max(words), room - first - second), 8), errors]
+
+
+def _broken(text: str, width: int) -> str:
+    """The text in lines, broken at spaces, and after the dots of a name that is longer than a line.
+
+    Example:
+        >>> _broken("into layer.0.normalization before it", 16)
+        'into layer.0.\\nnormalization\\nbefore it'
+    """
+    lines = [""]
+    for word in re.findall(r"\S+\s*", text):
+        for part in [word] if len(word.rstrip()) <= width else re.findall(r"[^.]*\.|[^.]+", word):
+            if lines[-1] and len((lines[-1] + part).rstrip()) > width:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)

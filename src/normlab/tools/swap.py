@@ -1,6 +1,9 @@
 """One kind of norm for another, in place."""
 
 import math
+import sys
+from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -42,24 +45,24 @@ def swap_(
         to: none, batch, layer, group, instance or rms.
         example: what the model is called with, to see the shapes at each norm: a tensor, a tuple or list of arguments,
             or a mapping of named ones. Without it, layers whose type does not say enough of its input are kept.
-        eps: added to the variance.
-        momentum: weight of the new batch in running statistics.
-        groups: of group norm.
+        eps: added to the variance; at least 0.
+        momentum: weight of the new batch in running statistics, from 0 to 1.
+        groups: of group norm; at least 1.
 
     Returns:
         What was swapped, and what was kept with the reason.
 
     Raises:
-        InvalidInputError: `to` is not a norm, or the model is wrapped or has lazy layers. What the model itself raises
-            on the example passes through.
+        InvalidInputError: `to` is no norm, a setting is out of its range, or the model is wrapped or has lazy layers.
+            What the model itself raises on the example passes through.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())
         >>> swap_(model, "group", groups=2).touched
         (Touched(name='1', layer='BatchNorm1d(8)', change='to GroupNorm(2, 8)', error=None),)
     """
-    errors.invalid_input("swap_", _problems(model, to))
     how = How(eps, momentum, groups)
+    errors.invalid_input("swap_", [*unfit(model, "swap"), *_problems(to, how)])
     norms = norms_of(model)
     touched: list[Touched] = []
     skipped: list[Skipped] = []
@@ -102,11 +105,23 @@ def described(module: nn.Module) -> str:
     return f"{name}, which is layer norm" if isinstance(module, nn.GroupNorm) and kind_of(module) == "layer" else name
 
 
-def _problems(model: nn.Module, to: str) -> list[errors.Problem]:
-    problems = []
-    if to not in NORMS:
-        problems.append(errors.Problem("`to` must be a norm.", got=repr(to), fix=errors.did_you_mean(to, NORMS)))
-    return [*problems, *unfit(model, "swap")]
+def _problems(to: object, how: How) -> Iterator[errors.Problem]:
+    if not isinstance(to, str):
+        got = "None" if to is None else type(to).__name__  # a module in the wrong place would fill the screen
+        yield errors.Problem("`to` must be a norm.", got, f"choose one of: {', '.join(NORMS)}.")
+    elif to not in NORMS:
+        yield errors.Problem("`to` must be a norm.", repr(to), errors.did_you_mean(to, NORMS))
+    if not _is_number(how.eps, Real, 0, sys.float_info.max):
+        rule = "`eps` must be a finite number that is not negative."
+        yield errors.Problem(rule, f"eps = {how.eps!r}", "pass 1e-5.")
+    if not _is_number(how.momentum, Real, 0, 1):
+        yield errors.Problem("`momentum` must be a number from 0 to 1.", f"momentum = {how.momentum!r}", "pass 0.1.")
+    if not _is_number(how.groups, Integral, 1, math.inf):
+        yield errors.Problem("`groups` must be a whole number, at least 1.", f"groups = {how.groups!r}", "pass 8.")
+
+
+def _is_number(value: Any, kind: Any, least: float, most: float) -> bool:
+    return isinstance(value, kind) and least <= float(value) <= most
 
 
 def _why_kept(model: nn.Module, name: str, module: nn.Module, to: str) -> str:

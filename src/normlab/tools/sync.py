@@ -12,7 +12,7 @@ from normlab.tools.intact import intact
 from normlab.tools.kinds import kind_of, norms_of
 from normlab.tools.norms import ChannelsLast
 from normlab.tools.reached import reached_norms
-from normlab.tools.ready import SCRIPTED, wrapper_in
+from normlab.tools.ready import SCRIPTED, not_a_model, wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
 from normlab.tools.swap import described
 
@@ -151,6 +151,7 @@ def _inner(module: nn.Module) -> nn.Module:
 
 
 def _refuse(where: str, model: nn.Module) -> None:
+    errors.invalid_input(where, not_a_model(model))
     if wrapped := wrapper_in(model, SCRIPTED):
         rule = "`model` must not be scripted: its layers cannot be changed any more."
         errors.invalid_input(where, [errors.Problem(rule, got=wrapped, fix=f"{where} first, then script it.")])
