@@ -4,6 +4,7 @@ import copy
 import inspect
 import io
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 
@@ -223,6 +224,7 @@ def test_onnx(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(y), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler here")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # of the compiler itself
 def test_compiles_whole_by_inductor() -> None:
     """To machine code; one layer, as the C++ compiler takes seconds."""

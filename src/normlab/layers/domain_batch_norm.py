@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from normlab import errors
+from normlab.layers.a_model import not_a_model
 from normlab.layers.batch_norm import BatchNormOptions
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -76,7 +77,7 @@ def domain(model: nn.Module, name: str) -> Iterator[None]:
         name: of the domain.
 
     Raises:
-        InvalidInputError: a layer does not have that domain.
+        InvalidInputError: a layer does not have that domain, or no layer has any.
 
     Example:
         >>> layer = DomainBatchNorm1d(1, ["real", "fake"], momentum=1.0)
@@ -85,7 +86,12 @@ def domain(model: nn.Module, name: str) -> Iterator[None]:
         >>> layer.running_mean, layer.running_mean_fake
         (tensor([0.]), tensor([5.]))
     """
-    layers = [each for each in model.modules() if isinstance(each, _Domains)]
+    problems = not_a_model(model)
+    layers = [] if problems else [each for each in model.modules() if isinstance(each, _Domains)]
+    if not problems and not layers:
+        fix = "build its norms as DomainBatchNorm2d(channels, domains=[…])."
+        problems.append(errors.Problem("`model` must have layers with domains.", got=type(model).__name__, fix=fix))
+    errors.invalid_input("domain", problems)
     before = [each.domain for each in layers]
     try:
         for each in layers:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normlab import errors
+from normlab.layers.a_model import not_a_model
 from normlab.layers.adopt import adopted
 from normlab.layers.explicit import Explicit
 from normlab.layers.scopes import taken
@@ -39,6 +41,7 @@ def functional_call(
         >>> new["running_mean"].flatten(), model.running_mean
         (tensor([1., 5.]), tensor([0.]))
     """
+    errors.invalid_input("functional_call", not_a_model(model))
     new: dict[str, Tensor] = {}
     with adopted(model) as layers:
         own = set(layers)

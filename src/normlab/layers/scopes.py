@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedBuffer
 
 from normlab import errors
+from normlab.layers.a_model import not_a_model
 from normlab.layers.adopt import adopted
 from normlab.layers.explicit import Explicit, let_fall
 from normlab.ops.moments import Moments
@@ -35,6 +36,7 @@ def stats_frozen(model: nn.Module) -> Iterator[None]:
         >>> model[0].running_mean, model[0].num_batches_tracked
         (tensor([0., 0.]), tensor(0))
     """
+    errors.invalid_input("stats_frozen", not_a_model(model))
     with adopted(model) as layers, taken(layers, let_fall), _put_back(model):
         yield
 
@@ -69,9 +71,11 @@ def accumulate(model: nn.Module, micro_batches: int) -> Iterator[None]:
         >>> layer.running_mean, layer.running_var  # of 0, 2, 4 and 6
         (tensor([3.]), tensor([6.6667]))
     """
+    problems = not_a_model(model)
     if not isinstance(micro_batches, int) or micro_batches < 1:
-        problem = errors.Problem("`micro_batches` must be a whole number, at least 1.", got=repr(micro_batches))
-        errors.invalid_input("accumulate", [problem])
+        rule = "`micro_batches` must be a whole number, at least 1."
+        problems.append(errors.Problem(rule, got=repr(micro_batches)))
+    errors.invalid_input("accumulate", problems)
     with adopted(model) as layers:
         pools = {layer: _Pool(micro_batches, layer.taker) for layer in layers}
         with taken(layers, lambda layer, found: pools[layer].take(layer, found)):

@@ -3,6 +3,7 @@
 from torch import nn
 
 from normlab import errors
+from normlab.layers.a_model import not_a_model as not_a_model
 
 # by name, since importing the compiler to compare its class takes a second
 SCRIPTED = {"ScriptModule"}
@@ -27,15 +28,3 @@ def lazy_in(model: nn.Module) -> list[errors.Problem]:
         return []
     fix = "pass one batch through it first."
     return [errors.Problem("`model` must have all its weights.", got=f"{lazy[0]} is lazy", fix=fix)]
-
-
-def not_a_model(model: object) -> list[errors.Problem]:
-    """That something else stands where the model does, as with swapped arguments.
-
-    Example:
-        >>> not_a_model(None)
-        [Problem(rule='`model` must be a torch.nn.Module.', got='NoneType', fix='pass the model first.')]
-    """
-    if isinstance(model, nn.Module):
-        return []
-    return [errors.Problem("`model` must be a torch.nn.Module.", type(model).__name__, "pass the model first.")]
