@@ -6,14 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks.correctness.row import Figures, Row, raised
+from benchmarks.correctness.row import Figures, Row, normal, raised
 from normlab import layers
 from normlab.layers import functional_call, stats_frozen
 from normlab.tools import freeze_, sync_
-
-
-def _normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _finite(layer: nn.Module) -> float | str:
@@ -22,7 +18,7 @@ def _finite(layer: nn.Module) -> float | str:
 
 
 def infinity() -> Figures:
-    batches = [_normal(at, 64, 1) for at in range(500)]
+    batches = [normal(at, 64, 1) for at in range(500)]
     found = []
     for kind, first in ((nn.BatchNorm1d, True), (layers.BatchNorm1d, True), (nn.BatchNorm1d, False)):
         layer = kind(1)
@@ -36,8 +32,8 @@ def infinity() -> Figures:
 
 def _commits_of_a_step(kind: type[nn.BatchNorm1d], reentrant: bool) -> float:
     layer = kind(4)
-    x = _normal(0, 8, 4).requires_grad_()
-    checkpoint(layer, x, use_reentrant=reentrant).backward(_normal(1, 8, 4))
+    x = normal(0, 8, 4).requires_grad_()
+    checkpoint(layer, x, use_reentrant=reentrant).backward(normal(1, 8, 4))
     return float(layer.num_batches_tracked)
 
 
@@ -52,9 +48,9 @@ def checkpoint_without() -> Figures:
 def teacher() -> Figures:
     theirs, mine = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
     with torch.no_grad():
-        theirs(5.0 + _normal(0, 64, 1))
+        theirs(5.0 + normal(0, 64, 1))
     with stats_frozen(mine):
-        mine(5.0 + _normal(0, 64, 1))
+        mine(5.0 + normal(0, 64, 1))
     return Figures(float(theirs.running_mean), float(mine.running_mean), 0.0)
 
 
@@ -63,7 +59,7 @@ def only_requires_grad() -> Figures:
     freeze_(mine, affine="frozen")
     for layer in (theirs, mine):
         layer.train()
-        layer(5.0 + _normal(0, 64, 1))
+        layer(5.0 + normal(0, 64, 1))
     return Figures(float(theirs.running_mean), float(mine.running_mean), 0.0)
 
 
@@ -83,7 +79,7 @@ def untracked() -> Figures:
         made.running_var.fill_(4.0)
         return made
 
-    x = 20.0 + 0.1 * _normal(0, 256, 1)
+    x = 20.0 + 0.1 * normal(0, 256, 1)
     theirs, mine, exact = layer(), layer(), layer().double().eval()
     theirs.track_running_stats = False
     freeze_(mine)
@@ -92,7 +88,7 @@ def untracked() -> Figures:
 
 
 def half() -> Figures:
-    x = 300.0 * _normal(0, 4_096, 1)
+    x = 300.0 * normal(0, 4_096, 1)
     found = []
     for kind in (nn.BatchNorm1d, layers.BatchNorm1d):
         layer = kind(1, momentum=1.0).half()
@@ -105,21 +101,21 @@ def broadcast() -> Figures:
     """`DistributedDataParallel` writes the buffers of rank 0 into those of the others before each forward."""
 
     def twice(layer: nn.BatchNorm1d) -> None:
-        x = _normal(0, 8, 2).requires_grad_()
+        x = normal(0, 8, 2).requires_grad_()
         ys = []
         for _ in range(2):
             with torch.no_grad():
                 for buffer in layer.buffers():
                     buffer.copy_(buffer.clone())
             ys.append(layer(x))
-        (ys[0] + ys[1]).backward(_normal(1, 8, 2))
+        (ys[0] + ys[1]).backward(normal(1, 8, 2))
 
     theirs, mine = nn.BatchNorm1d(2), layers.BatchNorm1d(2)
     return Figures(raised(lambda: twice(theirs)), raised(lambda: twice(mine)), "no error")
 
 
 def padding() -> Figures:
-    x = 5.0 + _normal(0, 64, 1, 10)
+    x = 5.0 + normal(0, 64, 1, 10)
     padded = torch.cat([x, torch.zeros(64, 1, 30)], dim=2)
     theirs, mine = nn.BatchNorm1d(1, momentum=1.0), layers.BatchNorm1d(1, momentum=1.0)
     theirs(padded)
@@ -129,14 +125,14 @@ def padding() -> Figures:
 
 def wrong_axis() -> Figures:
     """Channels last, as many positions as channels: nothing tells that the wrong dimension is normalized."""
-    x = _normal(0, 32, 8, 8) + 10.0 * torch.arange(8)
+    x = normal(0, 32, 8, 8) + 10.0 * torch.arange(8)
     theirs, mine = nn.BatchNorm1d(8), layers.BatchNorm1d(8, axis=-1)
     return Figures(*(float((layer(x).mean((0, 1)).abs() > 0.1).sum()) for layer in (theirs, mine)), 0.0)
 
 
 def large_mean() -> Figures:
     """What `use_fast_variance` of Flax and the group norm of Liger compute: E[x²] − E[x]²."""
-    x = 1_000.0 + 0.1 * _normal(0, 4_096, 1)
+    x = 1_000.0 + 0.1 * normal(0, 4_096, 1)
     fast = float(x.square().mean() - x.mean().square())
     layer = layers.BatchNorm1d(1, momentum=1.0)
     layer(x)
@@ -145,7 +141,7 @@ def large_mean() -> Figures:
 
 def vmapped() -> Figures:
     layer = nn.BatchNorm1d(2)
-    x = _normal(0, 3, 8, 2)
+    x = normal(0, 3, 8, 2)
 
     def stock() -> Tensor:
         held = {**dict(layer.named_parameters()), **dict(layer.named_buffers())}

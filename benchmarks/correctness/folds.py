@@ -7,13 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from benchmarks.correctness.row import Figures, Row, raised
+from benchmarks.correctness.row import Figures, Row, normal, raised
 from normlab.tools import drop_bias_, fold_
 from normlab.tools.grouped import param_groups
-
-
-def _normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _trained(model: nn.Sequential) -> nn.Sequential:
@@ -44,17 +40,17 @@ def _folded(model: nn.Sequential, x: Tensor, fuse: Callable[[nn.Sequential], nn.
 
 def transposed() -> Figures:
     model = _trained(nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)))
-    return _folded(model, _normal(0, 2, 4, 5, 5), lambda m: fuse_conv_bn_eval(m[0], m[1], transpose=True))
+    return _folded(model, normal(0, 2, 4, 5, 5), lambda m: fuse_conv_bn_eval(m[0], m[1], transpose=True))
 
 
 def without_affine() -> Figures:
     model = _trained(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False)))
-    return _folded(model, _normal(0, 8, 4), lambda m: fuse_linear_bn_eval(m[0], m[1]))
+    return _folded(model, normal(0, 8, 4), lambda m: fuse_linear_bn_eval(m[0], m[1]))
 
 
 def positions() -> Figures:
     model = _trained(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7)))
-    return _folded(model, _normal(0, 2, 7, 5), lambda m: fuse_linear_bn_eval(m[0], m[1]))
+    return _folded(model, normal(0, 2, 7, 5), lambda m: fuse_linear_bn_eval(m[0], m[1]))
 
 
 def border() -> Figures:
@@ -69,7 +65,7 @@ def border() -> Figures:
             conv.weight *= scale[None, :, None, None]
         return conv
 
-    return _folded(model, _normal(0, 2, 3, 6, 6), naive)
+    return _folded(model, normal(0, 2, 3, 6, 6), naive)
 
 
 class Shared(nn.Module):
@@ -88,7 +84,7 @@ class Shared(nn.Module):
 def another_reader() -> Figures:
     model = Shared()
     _trained(nn.Sequential(model))
-    x = _normal(0, 2, 3, 4, 4)
+    x = normal(0, 2, 3, 4, 4)
     expected = model(x)
     theirs, mine = copy.deepcopy(model), copy.deepcopy(model)
     theirs.conv, theirs.norm = fuse_conv_bn_eval(theirs.conv, theirs.norm), nn.Identity()
@@ -98,7 +94,7 @@ def another_reader() -> Figures:
 
 def bias_taken_away() -> Figures:
     model = _trained(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
-    x = _normal(0, 2, 3, 6, 6)
+    x = normal(0, 2, 3, 6, 6)
     expected = model(x)
     theirs, mine = copy.deepcopy(model), copy.deepcopy(model)
     theirs[0].bias = None
@@ -133,7 +129,7 @@ def on_the_cpu() -> Figures:
             theirs = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.BatchNorm1d(2)))
             mine = nn.Sequential(nn.BatchNorm1d(2))
             sync_(mine)
-            x = _normal(0, 8, 2)
+            x = normal(0, 8, 2)
             return Figures(raised(lambda: theirs(x)), raised(lambda: mine(x)), "no error")
         finally:
             dist.destroy_process_group()

@@ -4,14 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from benchmarks.correctness.row import Figures, Row, raised
+from benchmarks.correctness.row import Figures, Row, normal, raised
 from normlab import layers
 from normlab.layers import accumulate, domain
 from normlab.tools import recalibrate_
-
-
-def _normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _of(batches: list[Tensor]) -> tuple[float, float]:
@@ -38,11 +34,11 @@ def _recalibrated(batches: list[Tensor], model: nn.Module | None = None) -> tupl
 
 
 def _alternating() -> list[Tensor]:
-    return [10.0 * (at % 2) + _normal(at, 32, 1) for at in range(10)]
+    return [10.0 * (at % 2) + normal(at, 32, 1) for at in range(10)]
 
 
 def _ragged() -> list[Tensor]:
-    return [_normal(at, 64, 1) for at in range(3)] + [51.0 + _normal(3, 2, 1)]
+    return [normal(at, 64, 1) for at in range(3)] + [51.0 + normal(3, 2, 1)]
 
 
 def alternating() -> Figures:
@@ -61,7 +57,7 @@ def ragged_variance() -> Figures:
 
 
 def with_dropout() -> Figures:
-    batches = [_normal(at, 2_000, 1) for at in range(5)]
+    batches = [normal(at, 2_000, 1) for at in range(5)]
 
     def model() -> nn.Module:
         torch.manual_seed(0)
@@ -96,7 +92,7 @@ def nothing_to_see() -> Figures:
 
 def breaks_off() -> Figures:
     def batches() -> list[Tensor]:
-        return [_normal(0, 4, 1), _normal(1, 4, 2)]  # the second does not fit
+        return [normal(0, 4, 1), normal(1, 4, 2)]  # the second does not fit
 
     theirs, mine = nn.Sequential(nn.BatchNorm1d(1)), nn.Sequential(nn.BatchNorm1d(1))
     raised(lambda: update_bn(batches(), theirs))
@@ -106,7 +102,7 @@ def breaks_off() -> Figures:
 
 def averaged_model() -> Figures:
     """Weights averaged over 4 steps: the statistics of the average are not the average of the statistics."""
-    batches = [_normal(at, 64, 1) for at in range(4)]
+    batches = [normal(at, 64, 1) for at in range(4)]
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     averaged = AveragedModel(model, use_buffers=True)
     for at, batch in enumerate(batches):
@@ -121,7 +117,7 @@ def averaged_model() -> Figures:
 
 
 def few_steps() -> Figures:
-    batches = [5.0 + _normal(at, 256, 1) for at in range(10)]
+    batches = [5.0 + normal(at, 256, 1) for at in range(10)]
     theirs, mine = nn.BatchNorm1d(1, momentum=0.01), layers.BatchNorm1d(1, momentum=0.01, rule="debiased")
     for batch in batches:
         theirs(batch)
@@ -130,7 +126,7 @@ def few_steps() -> Figures:
 
 
 def micro_batches() -> Figures:
-    batches = [10.0 * (at % 2) + _normal(at, 8, 1) for at in range(4)]
+    batches = [10.0 * (at % 2) + normal(at, 8, 1) for at in range(4)]
     theirs, mine = nn.BatchNorm1d(1, momentum=1.0), nn.BatchNorm1d(1, momentum=1.0)
     for batch in batches:
         theirs(batch)
@@ -141,7 +137,7 @@ def micro_batches() -> Figures:
 
 
 def two_domains() -> Figures:
-    real, fake = [_normal(at, 64, 1) for at in range(40)], [8.0 + _normal(at, 64, 1) for at in range(40)]
+    real, fake = [normal(at, 64, 1) for at in range(40)], [8.0 + normal(at, 64, 1) for at in range(40)]
     theirs, mine = nn.BatchNorm1d(1), layers.DomainBatchNorm1d(1, ["real", "fake"])
     for one, other in zip(real, fake, strict=True):
         theirs(one), theirs(other)

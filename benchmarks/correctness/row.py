@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 Figure = float | str
 
 
@@ -31,6 +34,11 @@ class Row:
     measure: Callable[[], Figures]
     tolerance: float = 1e-6
     source: str = ""
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    """Standard normal values, the same wherever this seed is used."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def raised(call: Callable[[], object]) -> str:

@@ -1,7 +1,5 @@
 """`normlab claims`: run the recipes that the claims need, judge, show, write."""
 
-import json
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab import __version__, errors, lab
+from normlab.cli.as_json import print_json
 from normlab.cli.compare import cores
 from normlab.cli.live import progress_display
 from normlab.lab.claims.data import to_json
@@ -49,7 +48,7 @@ def run_claims(words: list[str], out: Path, jobs: int, resume: Path | None, quic
         return 130
     inquiry = judged(folder, selection, comparisons)
     if as_json:
-        sys.stdout.write(json.dumps(to_json(inquiry), indent=1, allow_nan=False) + "\n")
+        print_json(to_json(inquiry))
     else:
         show_claims(console, inquiry)
     return _ending(console, inquiry)

@@ -1,14 +1,13 @@
 """`normlab compare`: run, show, report."""
 
-import json
 import os
-import sys
 from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 
 from normlab import __version__, errors, lab
+from normlab.cli.as_json import print_json
 from normlab.cli.live import progress_display
 from normlab.cli.table import show_summary
 from normlab.cli.words import Own, recipe_of
@@ -80,7 +79,7 @@ def _end(console: Console, results: lab.Results, folder: Path, as_json: bool) ->
     """The table, the report, and where they are; the exit code."""
     summary = lab.summarize(results)
     if as_json:
-        sys.stdout.write(json.dumps(to_json(summary, str(folder)), indent=1, allow_nan=False) + "\n")
+        print_json(to_json(summary, str(folder)))
     else:
         show_summary(console, summary)
     failed = [run for run in results.runs if run.status.state == "failed"]

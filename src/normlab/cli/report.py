@@ -1,12 +1,11 @@
 """`normlab report`: draw recorded runs again."""
 
-import json
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from normlab import errors, lab
+from normlab.cli.as_json import print_json
 from normlab.cli.table import show_summary
 from normlab.lab.record import RECIPE
 from normlab.lab.report import write_pngs, write_report
@@ -28,7 +27,7 @@ def run_report(folders: list[Path], out: Path | None, png: Path | None, as_json:
         written += write_pngs(results, png)
     console = Console(stderr=as_json)
     if as_json:
-        sys.stdout.write(json.dumps(to_json(summary, str(folders[0])), indent=1, allow_nan=False) + "\n")
+        print_json(to_json(summary, str(folders[0])))
     else:
         show_summary(console, summary)
     for file in written:

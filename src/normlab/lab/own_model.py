@@ -12,8 +12,9 @@ from normlab.lab.own import called, own_function, raised, seeded
 from normlab.lab.streams import stream_seed
 from normlab.lab.tensors import tensor
 from normlab.tools.kinds import kind_of
+from normlab.tools.ready import wrapper_in
 from normlab.tools.report import Report
-from normlab.tools.swap import swap_, wrapper_in
+from normlab.tools.swap import swap_
 
 EXAMPLES = 4  # samples that are passed through to see the shapes
 _given: WeakSet[nn.Module] = WeakSet()  # every layer with weights that has been in a run

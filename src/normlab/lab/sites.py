@@ -12,7 +12,7 @@ from normlab import layers
 from normlab.lab.models.block import Block
 from normlab.lab.models.densenet import DenseLayer
 from normlab.lab.models.resnet import Unit
-from normlab.tools.norms import ChannelRMSNorm, ChannelsLast, NoNorm
+from normlab.tools.norms import ChannelRMSNorm, ChannelsLast, NoNorm, norm_in
 
 Kind = Literal["pre_norm", "pre_activation", "activation"]
 Weights = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -65,7 +65,7 @@ class Layout:
         holders = [module for module in modules.values() if isinstance(module, Block | ChannelsLast)]
         inside = {part for holder in holders for part in holder.modules()} - set(holders)
         places = {
-            _label(name): module.norm if isinstance(module, ChannelsLast) else module
+            _label(name): norm_in(module)
             for name, module in modules.items()
             if isinstance(module, Block) or (isinstance(module, Norm) and module not in inside)
         }

@@ -9,7 +9,7 @@ from torch import nn
 
 from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from normlab.layers.combined import combined
-from normlab.layers.explicit import Explicit
+from normlab.layers.explicit import Explicit, explicit_layers
 from normlab.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 
 OURS: dict[type[nn.Module], type[Explicit]] = {
@@ -64,7 +64,7 @@ def adopted(model: nn.Module) -> Iterator[list[Explicit]]:
                 before.append((layer, type(layer)))
                 adopt(layer)
                 vars(layer)["for_a_while"] = True
-        yield [each for each in model.modules() if isinstance(each, Explicit)]
+        yield explicit_layers(model)
     finally:
         for layer, its_class in before:
             disown(layer, its_class)

@@ -282,9 +282,9 @@ def let_fall(layer: Explicit, found: list[Moments]) -> None:
     """Takes what would be committed, and commits nothing."""
 
 
-def explicit_layers(model: nn.Module) -> Iterator[Explicit]:
+def explicit_layers(model: nn.Module) -> list[Explicit]:
     """The layers of a model whose statistics are explicit."""
-    return (each for each in model.modules() if isinstance(each, Explicit))
+    return [each for each in model.modules() if isinstance(each, Explicit)]
 
 
 def _is_traced(x: Any) -> bool:

@@ -8,15 +8,10 @@ from torch import nn
 from torch.ao.quantization.fuser_method_mappings import _DEFAULT_OP_LIST_TO_FUSER_METHOD as TABLE
 
 from normlab import errors
-from normlab.layers.adopt import disown
-from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormOptions
+from normlab.layers.adopt import OURS, disown
+from normlab.layers.batch_norm import BatchNormOptions
 
-STOCK: dict[type[nn.Module], type[nn.Module]] = {
-    BatchNorm1d: nn.BatchNorm1d,
-    BatchNorm2d: nn.BatchNorm2d,
-    BatchNorm3d: nn.BatchNorm3d,
-}
-OURS = {theirs: ours for ours, theirs in STOCK.items()}
+STOCK = {ours: theirs for theirs, ours in OURS.items()}
 IN_EVALUATION = ("normalize_with", "commit_when", "axis")  # the others make no difference there
 
 
@@ -29,6 +24,7 @@ def register() -> None:
 
     Example:
         >>> import torch
+        >>> from normlab.layers import BatchNorm2d
         >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), BatchNorm2d(2), nn.ReLU()).eval()
         >>> torch.ao.quantization.fuse_modules(model, ["0", "1", "2"])[1:]
         Sequential(

@@ -31,7 +31,7 @@ def group_norm(
         bias: shift, or None for 0.
         eps: added to the variance.
         mask: True where a value is real. Padding is normalized too, by the moments of what is real; NaN, infinite and
-            enormous padding comes out as 0, and so does a sample without any real position.
+            enormous padding comes out as 0. A sample without any real position comes out as the bias.
 
     Returns:
         The normalized values.

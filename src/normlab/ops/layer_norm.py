@@ -33,7 +33,7 @@ def layer_norm(
         bias: shift, or None for 0.
         eps: added to the variance.
         mask: True where a value is real. Padding is normalized too, by the moments of what is real; NaN, infinite and
-            enormous padding comes out as 0, and so does what shares a mean with no real value.
+            enormous padding comes out as 0. What shares a mean with no real value comes out as the bias.
 
     Returns:
         The normalized values.

@@ -22,10 +22,9 @@ from normlab.tools.fold_verify import (
 )
 from normlab.tools.fold_where import Where, has_hooks, layer_before, why_not_before
 from normlab.tools.intact import intact
-from normlab.tools.kinds import kind_of, norms_of, why_unknown
-from normlab.tools.norms import ChannelsLast
+from normlab.tools.kinds import described, kind_of, norms_of, why_unknown
+from normlab.tools.norms import norm_in
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +108,7 @@ def _wanted(where: Where) -> tuple[list[Drop], list[Skipped]]:
 
 def _why_kept(where: Where, norm: nn.Module, called: Call, before: Call) -> str:
     word = where.word(norm)
-    inner = norm.norm if isinstance(norm, ChannelsLast) else norm
+    inner = norm_in(norm)
     if kind_of(norm) is None:
         return f"{word} {why_unknown(norm)}"
     if kind_of(norm) not in ("batch", "instance"):
@@ -161,7 +160,7 @@ def _make(drops: Sequence[Drop]) -> Callable[[], None]:
         bias = drop.layer.get_parameter("bias")
         drop.layer.bias = None  # type: ignore[assignment]
         undone.append(partial(setattr, drop.layer, "bias", bias))
-        inner = drop.norm.norm if isinstance(drop.norm, ChannelsLast) else drop.norm
+        inner = norm_in(drop.norm)
         mean = inner._buffers.get("running_mean")
         if mean is not None:
             undone.append(partial(_write, mean, mean.clone()))

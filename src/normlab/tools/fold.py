@@ -17,9 +17,8 @@ from normlab.tools.fold_verify import (
     tolerance_problems,
 )
 from normlab.tools.intact import intact
-from normlab.tools.kinds import norms_of
+from normlab.tools.kinds import described, norms_of
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
 from normlab.tools.where import Where, chosen, unmatched
 
 BORDERS = ("refuse", "pad")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from normlab.layers.explicit import Explicit
-from normlab.tools.norms import ChannelsLast
+from normlab.tools.norms import ChannelsLast, norm_in
 
 SPATIAL_CONV: dict[type[nn.Module], int] = {
     nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3,
@@ -76,7 +76,7 @@ def channel_axis(module: nn.Module, dimensions: int) -> int:
 
 def affine_of(norm: nn.Module) -> Affine:
     """Scale and shift of a norm that uses running statistics in eval mode."""
-    inner = norm.norm if isinstance(norm, ChannelsLast) else norm
+    inner = norm_in(norm)
     mean, var = (_double(inner.get_buffer(name)) for name in ("running_mean", "running_var"))
     weight, bias = inner._parameters.get("weight"), inner._parameters.get("bias")
     eps = float(inner.eps)  # type: ignore[arg-type]

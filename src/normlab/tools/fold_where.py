@@ -9,7 +9,7 @@ from normlab.layers.explicit import Explicit
 from normlab.tools.dataflow import Call, Flow, Use, Value
 from normlab.tools.fold_maths import affine_of, channel_axis, is_stock, is_weight_layer
 from normlab.tools.kinds import kind_of, why_kept
-from normlab.tools.norms import ChannelsLast, NoNorm
+from normlab.tools.norms import NoNorm, norm_in
 
 FROM_INPUT = "its statistics are taken from the input, so that it is no fixed scale and shift"
 NOT_CALLED = "the example does not call it"
@@ -90,7 +90,7 @@ def why_not_fixed_scale(where: Where, norm: nn.Module) -> str:
         return "there is no norm to fold"
     if reason := why_kept(norm):
         return reason
-    inner = norm.norm if isinstance(norm, ChannelsLast) else norm
+    inner = norm_in(norm)
     if "forward" in vars(norm) or "forward" in vars(inner):
         return "its forward was replaced by another function"
     if kind_of(norm) not in ("batch", "instance") or not uses_running(inner):

@@ -10,12 +10,11 @@ from normlab import errors
 from normlab.layers.explicit import Explicit
 from normlab.tools.frozen import Frozen, freeze_layer, let_learn, unfreeze_layer
 from normlab.tools.intact import intact
-from normlab.tools.kinds import kind_of, norms_of
-from normlab.tools.norms import ChannelsLast
+from normlab.tools.kinds import described, kind_of, norms_of
+from normlab.tools.norms import norm_in
 from normlab.tools.ready import SCRIPTED, lazy_in, not_a_model, wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
-from normlab.tools.where import Where, chosen, unmatched
+from normlab.tools.where import Where, by_first_name, unmatched
 
 Affine = Literal["keep", "frozen", "trainable"]
 ALREADY = "it is frozen already"
@@ -62,11 +61,11 @@ def freeze_(model: nn.Module, where: Where[nn.Module] = None, affine: Affine = "
     touched: list[Touched] = []
     skipped: list[Skipped] = []
     with intact(model):
-        asked = _asked(where, named)
-        reasons = {module: _why_not(module) for module in asked}
+        asked = by_first_name(where, named)
+        reasons = {module: _why_not(module) for module in asked.values()}
         others = [each for each in model.modules() if reasons.get(each, "it is not asked for") not in ("", ALREADY)]
         kept = {id(each) for other in others for each in other._parameters.values()}
-        for module, name in asked.items():
+        for name, module in asked.items():
             layer, words = described(module), ""
             reason = reasons[module]
             if not reason:
@@ -109,7 +108,7 @@ def unfreeze_(model: nn.Module, where: Where[nn.Module] = None) -> Report:
     touched: list[Touched] = []
     skipped: list[Skipped] = []
     with intact(model):
-        for module, name in _asked(where, named).items():
+        for name, module in by_first_name(where, named).items():
             layer = described(module)
             if not isinstance(module, Frozen):
                 skipped.append(Skipped(name, layer, "it is not frozen", same=True))
@@ -124,16 +123,8 @@ def unfreeze_(model: nn.Module, where: Where[nn.Module] = None) -> Report:
 
 def _named(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Every norm, by each of its names."""
-    norms = {each.norm if isinstance(each, ChannelsLast) else each for each in norms_of(model).values()}
+    norms = set(map(norm_in, norms_of(model).values()))
     return [(name, module) for name, module in model.named_modules(remove_duplicate=False) if module in norms]
-
-
-def _asked(where: Where[nn.Module], named: list[tuple[str, nn.Module]]) -> dict[nn.Module, str]:
-    """Each norm that is asked for, with the first of its names."""
-    first: dict[nn.Module, str] = {}
-    for name, module in named:
-        first.setdefault(module, name)
-    return {module: first[module] for module in chosen(where, named)}
 
 
 def _problems(

@@ -45,12 +45,18 @@ def freeze_layer(module: nn.Module) -> None:
     vars(module)["normlab_before"] = before
 
 
+def class_before(module: nn.Module) -> type[nn.Module] | None:
+    """The class that a layer had before it was frozen; None if it is not, or was made another since."""
+    made_of = vars(type(module)).get("combined_of", ())
+    return made_of[-1] if made_of[1:2] == (Frozen,) else None
+
+
 def unfreeze_layer(module: nn.Module) -> str:
     """Why it cannot be unfrozen; empty if it now is."""
-    made_of = vars(type(module)).get("combined_of", ())
-    if made_of[1:2] != (Frozen,):
+    theirs = class_before(module)
+    if theirs is None:
         return f"it was made a {type(module).__name__} after it was frozen: undo that first"
-    module.__class__ = made_of[-1]
+    module.__class__ = theirs
     for name, before in vars(module).pop("normlab_before").items():
         parameter = module._parameters.get(name)
         if parameter is not None:

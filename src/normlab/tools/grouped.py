@@ -8,7 +8,7 @@ from torch import nn
 
 from normlab import errors
 from normlab.tools.kinds import kind_of, norms_of
-from normlab.tools.norms import ChannelsLast
+from normlab.tools.norms import norm_in
 from normlab.tools.ready import lazy_in, not_a_model
 from normlab.tools.where import Where, chosen, unmatched
 
@@ -86,7 +86,7 @@ def _group(named: list[Named], weight_decay: float) -> dict[str, Any]:
 
 def _spared(model: nn.Module) -> Iterator[nn.Parameter]:
     """Biases, and weights of norms."""
-    norms = {each.norm if isinstance(each, ChannelsLast) else each for each in norms_of(model).values()}
+    norms = set(map(norm_in, norms_of(model).values()))
     for module in model.modules():
         for name, parameter in _owned(module):
             if _is_bias(name) or (module in norms and _is_of_norm(module, parameter)):

@@ -3,9 +3,8 @@
 from torch import nn
 
 from normlab import layers
-from normlab.layers.batch_norm import SyncBatchNorm
-from normlab.tools.frozen import Frozen
-from normlab.tools.norms import ChannelRMSNorm, ChannelsLast, NoNorm
+from normlab.tools.frozen import class_before
+from normlab.tools.norms import ChannelRMSNorm, ChannelsLast, NoNorm, norm_in
 
 # a subclass is of the kind of its base as long as it keeps that one's `forward`
 KINDS: dict[type[nn.Module], str] = {
@@ -21,7 +20,7 @@ KINDS: dict[type[nn.Module], str] = {
     nn.InstanceNorm3d: "instance",
     nn.RMSNorm: "rms",
     ChannelRMSNorm: "rms",
-    **dict.fromkeys((layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d, SyncBatchNorm), "batch"),
+    **dict.fromkeys((layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d, layers.SyncBatchNorm), "batch"),
     **dict.fromkeys((layers.BatchRenorm1d, layers.BatchRenorm2d, layers.BatchRenorm3d), "batch"),
     **dict.fromkeys((layers.GhostBatchNorm1d, layers.GhostBatchNorm2d, layers.GhostBatchNorm3d), "batch"),
     **dict.fromkeys((layers.InstanceNorm1d, layers.InstanceNorm2d, layers.InstanceNorm3d), "instance"),
@@ -67,10 +66,27 @@ def kind_of(module: nn.Module) -> str | None:
     return None
 
 
+def described(module: nn.Module) -> str:
+    """Type and sizes, without the settings.
+
+    Example:
+        >>> described(ChannelsLast(nn.BatchNorm1d(8))), described(nn.LayerNorm(8))
+        ('BatchNorm1d(8) over the last dimension', 'LayerNorm(8)')
+    """
+    if isinstance(module, ChannelsLast):
+        return f"{described(module.norm)} over the last dimension"
+    sizes = [
+        ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name in ("num_groups", "num_channels", "num_features", "normalized_shape", "channels", "size")
+        if (value := getattr(module, name, None)) is not None
+    ]
+    name = f"{type(module).__name__}({', '.join(sizes)})" if sizes else type(module).__name__
+    return f"{name}, which is layer norm" if isinstance(module, nn.GroupNorm) and kind_of(module) == "layer" else name
+
+
 def own_type(module: nn.Module) -> type[nn.Module]:
     """The class of a layer, or the one that it had before it was frozen."""
-    made_of = vars(type(module)).get("combined_of", ())
-    return made_of[-1] if made_of[1:2] == (Frozen,) else type(module)
+    return class_before(module) or type(module)
 
 
 def why_kept(module: nn.Module) -> str:
@@ -79,7 +95,7 @@ def why_kept(module: nn.Module) -> str:
         return "it normalizes across neighbouring channels, as no other norm does"
     if kind_of(module) is None:
         return f"{type(module).__name__} {why_unknown(module)}"
-    inner = module.norm if isinstance(module, ChannelsLast) else module
+    inner = norm_in(module)
     if nn.utils.parametrize.is_parametrized(inner):
         return "its weight is computed by a parametrization"
     if any(part._forward_hooks or part._forward_pre_hooks for part in {module, inner}):

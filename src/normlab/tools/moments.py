@@ -26,9 +26,13 @@ def moments_of(x: torch.Tensor, channel_dim: int = 1) -> Moments:
         nothing = torch.zeros(channels, dtype=torch.float64)
         return Moments(nothing, nothing, 0)
     others = [each for each in range(x.ndim) if each != channel_dim % x.ndim]
-    wide = (x.cpu() if x.device.type == "mps" else x).double()  # that device has no float64
-    var, mean = torch.var_mean(wide, others, correction=0)
+    var, mean = torch.var_mean(in_float64(x), others, correction=0)
     return Moments(mean, unbiased(var, count), count)
+
+
+def in_float64(x: torch.Tensor) -> torch.Tensor:
+    """The same values, on a device that has float64."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def pooled(parts: Iterable[Moments]) -> Moments:

@@ -66,6 +66,16 @@ class ChannelsLast(nn.Module):
         return f"samples={self.samples}" if self.samples else ""
 
 
+def norm_in(module: nn.Module) -> nn.Module:
+    """The norm itself, where it stands in a layer that turns its input round.
+
+    Example:
+        >>> norm_in(ChannelsLast(nn.Identity())), norm_in(nn.Identity())
+        (Identity(), Identity())
+    """
+    return module.norm if isinstance(module, ChannelsLast) else module
+
+
 @dataclass(frozen=True)
 class Where:
     """The place of a norm: channels, and dimensions of positions (0 at (N, C), 2 at (N, C, H, W))."""

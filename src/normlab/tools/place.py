@@ -7,7 +7,7 @@ from torch import nn
 
 from normlab import layers
 from normlab.tools.kinds import kind_of, own_type
-from normlab.tools.norms import ChannelsLast, Where
+from normlab.tools.norms import ChannelsLast, Where, norm_in
 from normlab.tools.reached import Reached
 
 # how many dimensions of positions a layer says it takes; BatchNorm1d takes none or one
@@ -37,7 +37,7 @@ def place_of(module: nn.Module, to: str, seen: Reached | None) -> Place | str:
         to: the kind that is wanted.
         seen: the input of the module, if it is known.
     """
-    norm = module.norm if isinstance(module, ChannelsLast) else module
+    norm = norm_in(module)
     if getattr(norm, "axis", 1) != 1:
         return f"its channels are in dimension {norm.axis}"
     affine = getattr(norm, "weight", None) is not None

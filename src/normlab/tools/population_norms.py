@@ -13,8 +13,8 @@ from normlab.ops.checks import mask_like
 from normlab.ops.moments import Moments
 from normlab.tools.kinds import norms_of
 from normlab.tools.moments import moments_of
-from normlab.tools.norms import ChannelsLast
-from normlab.tools.where import Where, chosen
+from normlab.tools.norms import norm_in
+from normlab.tools.where import Where, by_first_name
 
 Norm = _NormBase
 
@@ -26,13 +26,12 @@ def norms_asked(model: nn.Module, where: Where[nn.Module] = None) -> dict[str, n
         >>> list(norms_asked(nn.Sequential(nn.BatchNorm1d(2), nn.ReLU(), nn.LayerNorm(2))))
         ['0', '2']
     """
-    first = {module: name for name, module in reversed(names_of_norms(model))}
-    return {first[module]: module for module in chosen(where, names_of_norms(model))}
+    return by_first_name(where, names_of_norms(model))
 
 
 def names_of_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Every norm, by each of its names."""
-    norms = {each.norm if isinstance(each, ChannelsLast) else each for each in norms_of(model).values()}
+    norms = set(map(norm_in, norms_of(model).values()))
     everywhere = model.named_modules(remove_duplicate=False)
     return [(name, module) for name, module in everywhere if module in norms or _holds(module)]
 

@@ -8,6 +8,7 @@ from normlab.layers.explicit import explicit_layers, let_fall
 from normlab.layers.scopes import taken
 from normlab.tools.evaluating import inference
 from normlab.tools.intact import intact
+from normlab.tools.kinds import described
 from normlab.tools.population_norms import (
     Norm,
     in_use,
@@ -25,7 +26,6 @@ from normlab.tools.recalibrate_order import Final, Found, in_one_pass, layer_by_
 from normlab.tools.recalibrate_ranks import Group
 from normlab.tools.recalibrate_watch import Method, Watch
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
 from normlab.tools.where import Where, unmatched
 
 FEW = 100  # values of a channel, below which its variance is off by a seventh, √(2 / values), or more
@@ -146,7 +146,7 @@ def recalibrated(
         if norms:
             watch = Watch(norms, method, tool)
             passes = Passes(model, batches, call or call_by_structure, max_batches, progress)
-            commits = taken(list(explicit_layers(model)), let_fall)
+            commits = taken(explicit_layers(model), let_fall)
             with inference(model), left_alone(model), commits, watch.watching(), passes.shown():
                 found = (layer_by_layer if order == "layers" else in_one_pass)(watch, passes, group, momentum)
         touched = [

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from normlab import errors
+from normlab.tools.kinds import described
 from normlab.tools.moments import Moments, averaged, moving, pooled
 from normlab.tools.population_norms import Norm, set_statistics
 from normlab.tools.recalibrate_batches import Passes
 from normlab.tools.recalibrate_ranks import Group, in_all
 from normlab.tools.recalibrate_watch import Gathered, Watch
-from normlab.tools.swap import described
 
 
 @dataclass(frozen=True)

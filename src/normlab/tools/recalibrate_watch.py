@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 
 from normlab import errors
-from normlab.tools.moments import Moments, averaged, merge
+from normlab.tools.kinds import described
+from normlab.tools.moments import Moments, averaged, in_float64, merge
 from normlab.tools.population_norms import Norm, entering, in_use, moments_at, use_own
-from normlab.tools.swap import described
 
 Method = Literal["pooled", "average", "ema"]
 
@@ -135,5 +135,5 @@ class Watch:
 
 
 def _added(sums: tuple[float, float], x: torch.Tensor) -> tuple[float, float]:
-    wide = (x.cpu() if x.device.type == "mps" else x).double()  # that device has no float64
+    wide = in_float64(x)
     return sums[0] + float(wide.nansum()), sums[1] + float(wide.abs().nansum())

@@ -5,13 +5,13 @@ from torch import nn
 
 from normlab import errors
 from normlab.tools.intact import intact
+from normlab.tools.kinds import described
 from normlab.tools.population_norms import in_use, norms_asked, why_none
 from normlab.tools.ready import lazy_in, not_a_model
 from normlab.tools.recalibrate import recalibrated
 from normlab.tools.recalibrate_batches import Batches
 from normlab.tools.recalibrate_ranks import in_all
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
 
 NEVER = "statistics that never moved from mean 0 and variance 1"
 

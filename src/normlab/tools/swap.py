@@ -12,11 +12,10 @@ from torch import nn
 from normlab import errors
 from normlab.tools.called import unfit
 from normlab.tools.intact import intact
-from normlab.tools.kinds import kind_of, norms_of, why_kept
-from normlab.tools.norms import NORMS, ChannelsLast, How, NoNorm, misfit
+from normlab.tools.kinds import described, kind_of, norms_of, why_kept
+from normlab.tools.norms import NORMS, ChannelsLast, How, NoNorm, misfit, norm_in
 from normlab.tools.place import UNSEEN, place_of
 from normlab.tools.reached import Reached, mode_of, reached_norms
-from normlab.tools.ready import wrapper_in as wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
 
 NOWHERE = torch.empty(0)
@@ -87,24 +86,6 @@ def swap_(
     return Report(f"swapped to {'no' if to == 'none' else to} norm", tuple(touched), tuple(skipped))
 
 
-def described(module: nn.Module) -> str:
-    """Type and sizes, without the settings.
-
-    Example:
-        >>> described(ChannelsLast(nn.BatchNorm1d(8))), described(nn.LayerNorm(8))
-        ('BatchNorm1d(8) over the last dimension', 'LayerNorm(8)')
-    """
-    if isinstance(module, ChannelsLast):
-        return f"{described(module.norm)} over the last dimension"
-    sizes = [
-        ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name in ("num_groups", "num_channels", "num_features", "normalized_shape", "channels", "size")
-        if (value := getattr(module, name, None)) is not None
-    ]
-    name = f"{type(module).__name__}({', '.join(sizes)})" if sizes else type(module).__name__
-    return f"{name}, which is layer norm" if isinstance(module, nn.GroupNorm) and kind_of(module) == "layer" else name
-
-
 def _problems(to: object, how: How) -> Iterator[errors.Problem]:
     if not isinstance(to, str):
         got = "None" if to is None else type(to).__name__  # a module in the wrong place would fill the screen
@@ -157,8 +138,8 @@ def _replacement(module: nn.Module, to: str, how: How, seen: Reached | None, tri
 
 def _hand_over(old: nn.Module, new: nn.Module, home: torch.Tensor) -> tuple[str, ...]:
     """Mode, dtype, device, and what means the same in both; returns what had been learned and has no place."""
-    mine = dict(_inner(old).named_parameters())
-    theirs = dict(_inner(new).named_parameters())
+    mine = dict(norm_in(old).named_parameters())
+    theirs = dict(norm_in(new).named_parameters())
     like = next(iter(mine.values()), home)
     new.to(device=like.device, dtype=like.dtype)
     new.train(mode_of(old))
@@ -181,10 +162,6 @@ def _said_of(new: nn.Module, lost: tuple[str, ...]) -> str:
     """What took its place; after a semicolon, what had been learned and is gone."""
     gone = f"; its trained {' and '.join(lost)} found no place there" if lost else ""
     return f"to {described(new)}{gone}"
-
-
-def _inner(module: nn.Module) -> nn.Module:
-    return module.norm if isinstance(module, ChannelsLast) else module
 
 
 def _leave_fast_path(model: nn.Module) -> None:

@@ -9,12 +9,11 @@ from normlab import errors
 from normlab.layers.adopt import adopt, adopted_class, disown
 from normlab.layers.batch_norm import BatchNormOptions
 from normlab.tools.intact import intact
-from normlab.tools.kinds import kind_of, norms_of
-from normlab.tools.norms import ChannelsLast
+from normlab.tools.kinds import described, kind_of, norms_of
+from normlab.tools.norms import norm_in
 from normlab.tools.reached import reached_norms
 from normlab.tools.ready import SCRIPTED, not_a_model, wrapper_in
 from normlab.tools.report import Report, Skipped, Touched
-from normlab.tools.swap import described
 
 STOCK = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -52,7 +51,7 @@ def sync_(model: nn.Module, group: dist.ProcessGroup | None = None) -> Report:
     touched, skipped = [], []
     with intact(model):
         for name, module in norms_of(model).items():
-            layer = _inner(module)
+            layer = norm_in(module)
             reason = _why_alone(layer)
             if reason:
                 already = isinstance(layer, BatchNormOptions) and layer.synced
@@ -99,7 +98,7 @@ def unsync_(model: nn.Module, example: Any = None) -> Report:
         norms = norms_of(model)
         reached = {} if example is None else reached_norms(model, norms.values(), example)
         for name, module in norms.items():
-            layer = _inner(module)
+            layer = norm_in(module)
             was = described(module)
             if not isinstance(layer, nn.SyncBatchNorm) and not getattr(layer, "synced", False):
                 skipped.append(Skipped(name, was, "it is by itself", same=True))
@@ -144,10 +143,6 @@ def _why_alone(layer: nn.Module) -> str:
     if not isinstance(found, str):
         return "" if issubclass(found, BatchNormOptions) else "it takes its statistics from each sample"
     return found
-
-
-def _inner(module: nn.Module) -> nn.Module:
-    return module.norm if isinstance(module, ChannelsLast) else module
 
 
 def _refuse(where: str, model: nn.Module) -> None:

@@ -29,6 +29,17 @@ def chosen(where: Where[Item], named: Iterable[tuple[str, Item]]) -> list[Item]:
     return [item for name, item in named if any(_fits(name, pattern) for pattern in patterns)]
 
 
+def by_first_name(where: Where[Item], named: Sequence[tuple[str, Item]]) -> dict[str, Item]:
+    """What is chosen, each once, by the first of its names.
+
+    Example:
+        >>> by_first_name("alias", [("layer1", 1), ("alias", 1), ("head", 2)])
+        {'layer1': 1}
+    """
+    first = {item: name for name, item in reversed(named)}
+    return {first[item]: item for item in chosen(where, named)}
+
+
 def unmatched(argument: str, where: object, names: Sequence[str], what: str) -> list[errors.Problem]:
     """A problem for each name or pattern that fits nothing, as a slip of the pen would ask for nothing in silence."""
     if where is None or (callable(where) and not isinstance(where, type)):
