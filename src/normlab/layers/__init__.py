@@ -5,6 +5,9 @@ from normlab.layers.batch_norm import BatchNorm1d as BatchNorm1d
 from normlab.layers.batch_norm import BatchNorm2d as BatchNorm2d
 from normlab.layers.batch_norm import BatchNorm3d as BatchNorm3d
 from normlab.layers.batch_norm import SyncBatchNorm as SyncBatchNorm
+from normlab.layers.batch_norm_act import BatchNormAct1d as BatchNormAct1d
+from normlab.layers.batch_norm_act import BatchNormAct2d as BatchNormAct2d
+from normlab.layers.batch_norm_act import BatchNormAct3d as BatchNormAct3d
 from normlab.layers.batch_renorm import BatchRenorm1d as BatchRenorm1d
 from normlab.layers.batch_renorm import BatchRenorm2d as BatchRenorm2d
 from normlab.layers.batch_renorm import BatchRenorm3d as BatchRenorm3d

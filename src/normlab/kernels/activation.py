@@ -1,0 +1,31 @@
+"""What may follow a norm in the same kernel, by name; here in plain torch, for whatever has no kernel."""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+Activation = Literal["none", "relu", "leaky_relu", "silu", "gelu"]
+ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "leaky_relu", "silu", "gelu")
+
+
+def activate(z: Tensor, activation: Activation, slope: float = 0.01) -> Tensor:
+    """The activation of that name.
+
+    Args:
+        z: the values.
+        activation: `none`, `relu`, `leaky_relu`, `silu`, or `gelu`, which is the exact one.
+        slope: of leaky ReLU below 0.
+
+    Example:
+        >>> import torch
+        >>> activate(torch.tensor([-1.0, 2.0]), "leaky_relu", slope=0.5)
+        tensor([-0.5000,  2.0000])
+    """
+    if activation == "relu":
+        return functional.relu(z)
+    if activation == "leaky_relu":
+        return functional.leaky_relu(z, slope)
+    if activation == "silu":
+        return functional.silu(z)
+    return functional.gelu(z) if activation == "gelu" else z
