@@ -1,12 +1,27 @@
 """What may follow a norm in the same kernel, by name; here in plain torch, for whatever has no kernel."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional
 
 Activation = Literal["none", "relu", "leaky_relu", "silu", "gelu"]
 ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "leaky_relu", "silu", "gelu")
+
+
+class After(NamedTuple):
+    """What follows a norm: `+ residual` if there is one, then the activation."""
+
+    activation: Activation = "none"
+    slope: float = 0.01
+    residual: Tensor | None = None
+
+    def of(self, y: Tensor) -> Tensor:
+        """In plain torch."""
+        return activate(y if self.residual is None else y + self.residual, self.activation, self.slope)
+
+
+NOTHING = After()
 
 
 def activate(z: Tensor, activation: Activation, slope: float = 0.01) -> Tensor:

@@ -1,27 +1,51 @@
 """Which kernel serves a tensor. The only place where this is decided."""
 
-from typing import Literal
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-Backend = Literal["stock", "registered", "formula"]
+from normlab import errors
+from normlab.kernels.activation import NOTHING, After
+
+Backend = Literal["stock", "registered", "formula", "fused"]
 Op = Literal["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"]
+Choice = Literal["auto", "torch", "fused"]
 # of PyTorch's, those that write statistics into a tensor, which no transform of `torch.func` can follow
 WRITES: tuple[Op, ...] = ("batch_norm", "instance_norm")
 # in the place of the choice, for tests that hold every backend against PyTorch
 forced: Backend | None = None
 
+# From so many values on our kernels are faster than PyTorch's, with all that comes with a call. `docs/performance.md`.
+WORTH: dict[Op, int] = {
+    "batch_norm": 1 << 16, "layer_norm": 1 << 17, "group_norm": 1 << 17, "instance_norm": 1 << 17, "rms_norm": 1 << 16,
+}  # fmt: skip
 
-def pick(op: Op, x: Tensor, mask: Tensor | None) -> Backend:
+
+def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = NOTHING) -> Backend:
     """What computes a norm of `x`, forward and backward.
 
+    * `fused`: our kernels, for large tensors on the processor.
     * `stock`: the function of `torch.nn.functional`, with PyTorch's own gradient.
     * `registered`: our op of `torch.library`, that keeps `x` and the statistics for its backward, with or without mask.
     * `formula`: plain torch operations, which every transform of `torch.func` takes apart.
 
-    A registered op costs 30 µs more forward and 80 µs with backward than the stock one at (8, 64), and has the same
-    kernel behind it for now: so it serves what the stock one cannot. `torch.func.grad` refuses registered ops.
+    A registered op costs 30 µs more forward and 80 µs with backward than the stock one at (8, 64), and has the formula
+    behind it: so it serves what the stock one cannot. `torch.func.grad` refuses registered ops.
+
+    Args:
+        op: the norm.
+        x: the values.
+        mask: where they are real; None for everywhere.
+        sets: what tells the sets of this norm: the axis of the channels, the groups, or how many dimensions are
+            normalized.
+        after: what follows the norm.
+
+    Raises:
+        InvalidInputError: `fused` was asked for, and there is no such kernel for this.
 
     Example:
         >>> x = torch.zeros(2, 3)
@@ -30,6 +54,15 @@ def pick(op: Op, x: Tensor, mask: Tensor | None) -> Backend:
     """
     if forced is not None:
         return forced
+    choice = _chosen
+    if choice == "fused":
+        if reason := why_not_fused(op, x, mask, sets, after):
+            fix = 'choose "auto", which takes PyTorch\'s kernel where there is no other.'
+            problem = errors.Problem("there is no fused kernel for this.", f"{reason}; {errors.describe(x=x)}", fix)
+            errors.invalid_input(op, [problem])
+        return "fused"
+    if choice == "auto" and x.numel() >= WORTH[op] and not why_not_fused(op, x, mask, sets, after):
+        return "fused"
     if transformed() and (mask is not None or op in WRITES):
         return "formula"
     if mask is None:
@@ -37,6 +70,63 @@ def pick(op: Op, x: Tensor, mask: Tensor | None) -> Backend:
     return "formula" if torch.compiler.is_exporting() else "registered"  # who reads what is exported has no op of ours
 
 
+def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, after: After = NOTHING) -> str:
+    """Why our kernels cannot compute this, whatever its size; nothing if they can."""
+    if mask is not None:
+        return "it has a mask"
+    if x.device.type != "cpu":
+        return f"it lies on {x.device.type}"
+    if type(x) not in (Tensor, nn.Parameter) or transformed():
+        return "it is followed by a transform or a subclass of Tensor"
+    if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack()):
+        return "its operations are watched one by one"
+    reason: str = _kernels(op).why_not(x, sets, after)
+    return reason
+
+
+def _kernels(op: Op) -> Any:
+    """The launchers of an op, which are imported when a tensor is first large enough."""
+    from normlab.kernels.cpu import batch_norm
+
+    return batch_norm
+
+
+@contextmanager
+def backend(choice: Choice) -> Iterator[None]:
+    """Norms are computed by one backend within this context, whatever the size.
+
+    Args:
+        choice: `torch`, PyTorch's own functions; `fused`, our kernels, or an error where there is none; or `auto`, the
+            faster one. Outside of any context the environment variable NORMLAB_BACKEND decides; `auto` if it is not set.
+
+    Raises:
+        InvalidInputError: there is no such backend.
+
+    Example:
+        >>> with backend("torch"):
+        ...     pick("batch_norm", torch.zeros(64, 64, 64), None)
+        'stock'
+    """
+    global _chosen  # a plain variable, as torch.compile looks at it
+    before, _chosen = _chosen, _checked(choice, "backend")
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def _checked(choice: Any, where: str) -> Choice:
+    if choice not in get_args(Choice):
+        rule = f"the backend must be one of {', '.join(get_args(Choice))}."
+        problem = errors.Problem(rule, repr(choice), errors.did_you_mean(str(choice), get_args(Choice)))
+        errors.invalid_input(where, [problem])
+    checked: Choice = choice
+    return checked
+
+
 def transformed() -> bool:
     """Whether this runs inside of a transform of `torch.func`."""
     return torch._C._functorch.maybe_current_level() is not None
+
+
+_chosen: Choice = _checked(os.environ.get("NORMLAB_BACKEND") or "auto", "NORMLAB_BACKEND")

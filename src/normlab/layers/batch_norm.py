@@ -8,9 +8,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from normlab import errors
+from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.pick import pick
 from normlab.layers.explicit import NARROW, Explicit, in_backward
-from normlab.ops.batch_norm import batch_norm, batch_norm_into
+from normlab.ops.batch_norm import batch_norm, batch_norm_act, batch_norm_into, moments_from
 from normlab.ops.moments import Moments
 from normlab.ops.sync_batch_norm import sync_batch_norm, sync_moments_of
 
@@ -46,13 +47,43 @@ class BatchNormOptions(Explicit):
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
         mean, var, commits = self.running()
+        if self._has_kernel(input, mask, NOTHING):
+            return self._by_kernel(input, NOTHING)
         if (
             mask is None and mean is not None and var is not None and commits is not None and var.dtype not in NARROW
             and self._is_plain() and isinstance(input, Tensor)
-            and pick("batch_norm", input, None) == "stock" and not in_backward()
+            and pick("batch_norm", input, None, self.axis) == "stock" and not in_backward()
         ):  # fmt: skip
             return self._as_torch(input, mean, var)
         return super().forward(input, mask)
+
+    def _has_kernel(self, x: Tensor, mask: Tensor | None, after: After) -> bool:
+        """Whether one of ours does all of it: not where it is committed what does not normalize."""
+        return (
+            isinstance(x, Tensor) and mask is None and self.whole and not self._together()
+            and -x.ndim <= self.axis < x.ndim and (self._by_batch() or not self._commits())
+            and pick("batch_norm", x, None, self.axis, after) == "fused"
+        )  # fmt: skip
+
+    def _by_kernel(self, x: Tensor, after: After) -> Tensor:
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        self._check_channels(x)
+        learned: tuple[Any, Any] = self.weight, self.bias
+        how: dict[str, Any] = {"eps": self.eps, "axis": self.axis}
+        mean, var, _ = self.running()
+        if not self._by_batch() and mean is not None and var is not None:
+            return batch_norm_act(x, *learned, after, **how, given=(mean, var))[0]
+        self._check_values(x)
+        self._check_eps()
+        y, statistics = batch_norm_act(x, *learned, after, **how)
+        if self._commits():
+            moments = moments_from(statistics.detach(), x.numel() // self.num_features)
+            share = self.momentum
+            if self._is_plain() and share and mean is not None and var is not None and not in_backward():
+                self.take(mean.lerp(moments.mean.to(mean), share), var.lerp(moments.var.to(var), share))
+            else:
+                self._commit([moments])
+        return y
 
     def _is_plain(self) -> bool:
         """Whether this is the training step of PyTorch's layer."""

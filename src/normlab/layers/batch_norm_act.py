@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from normlab import errors
-from normlab.kernels.activation import ACTIVATIONS, Activation, activate
+from normlab.kernels.activation import ACTIVATIONS, Activation, After
 from normlab.layers.batch_norm import BatchNormOptions
 
 
@@ -17,9 +17,13 @@ class BatchNormActOptions(BatchNormOptions):
     activation: Activation = "relu"
     slope: float = 0.01
 
-    def forward(self, input: Tensor, residual: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        y = super().forward(input, mask)
-        return activate(y if residual is None else y + residual, self.activation, self.slope)
+    def forward(  # type: ignore[override]
+        self, input: Tensor, residual: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        after = After(self.activation, self.slope, residual)
+        if self._has_kernel(input, mask, after):
+            return self._by_kernel(input, after)
+        return after.of(super().forward(input, mask))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation}"

@@ -5,8 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from normlab.kernels import formula
+from normlab.kernels.activation import After
 from normlab.kernels.pick import pick
 from normlab.kernels.view import batch_view, statistics_dtype
+from normlab.ops import fused
 from normlab.ops.checks import mask_like
 from normlab.ops.moments import Moments, unbiased
 from normlab.ops.registered import Kernels, registered
@@ -55,10 +57,13 @@ def batch_norm(
         >>> y.flatten(), moments
         (tensor([-1.0000, -0.5000,  0.0000,  1.5000]), Moments(mean=tensor([3.]), var=tensor([4.6667]), count=4))
     """
-    backend = pick("batch_norm", x, mask)
+    backend = pick("batch_norm", x, mask, axis)
     if backend == "stock":
         return _stock(x, weight, bias, eps, axis, statistics)
     count: Tensor | int = x.numel() // max(x.shape[axis], 1)
+    if backend == "fused":
+        y, found_of = fused_batch_norm(x, weight, bias, sets=axis, eps=eps)
+        return y, moments_from(found_of, x.numel() // x.shape[axis])
     if mask is not None:
         mask = mask_like("batch_norm", x, mask, axis)
         count = mask.select(axis, 0).sum().double()
@@ -68,6 +73,43 @@ def batch_norm(
     else:
         y, mean, _, var = registered_batch_norm(x, weight, bias, mask, axis, eps)
     return y, Moments(mean, unbiased(var, count), count)
+
+
+def batch_norm_act(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, after: After, *, eps: float, axis: int,
+    given: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Batch norm with what follows, by our kernels; and its statistics, as these keep them.
+
+    Shape:
+        x: (N, C, *S), or C on another `axis`. weight, bias: (C,). statistics: (4, C).
+
+    Args:
+        x: the values.
+        weight: scale, or None for 1.
+        bias: shift, or None for 0.
+        after: a residual that is added, and an activation.
+        eps: added to the variance.
+        axis: where the channels stand.
+        given: mean and variance to normalize by, which are constants.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [2.0], [3.0], [6.0]])
+        >>> batch_norm_act(x, None, None, After("relu"), eps=0.5, axis=1)[0].flatten()
+        tensor([0.0000, 0.0000, 0.0000, 1.5000])
+    """
+    known = None
+    if given is not None:
+        mean, var = (each.to(statistics_dtype(x)) for each in given)
+        known = torch.stack([mean, torch.zeros_like(mean), (var + eps).rsqrt(), var])
+    found: tuple[Tensor, Tensor] = fused_batch_norm(x, weight, bias, sets=axis, eps=eps, after=after, given=known)
+    return found
+
+
+def moments_from(statistics: Tensor, count: int) -> Moments:
+    """What may be committed, of what the kernels keep."""
+    mean, _, _, var = statistics.unbind()
+    return Moments(mean, unbiased(var, count), count)
 
 
 def batch_norm_with(
@@ -160,3 +202,34 @@ def _backward(
 
 
 registered_batch_norm = registered("batch_norm", batch_view, Kernels(_forward, _backward))
+
+
+def _fused_forward(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, sets: int, eps: float, after: After, given: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    from normlab.kernels.cpu.batch_norm import batch_norm_fwd
+
+    return batch_norm_fwd(x, weight, bias, sets, eps, after, given)
+
+
+def _fused_backward(
+    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, statistics: Tensor, sets: int, after: After,
+    given: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
+    from normlab.kernels.cpu.batch_norm import batch_norm_bwd
+
+    return batch_norm_bwd(dy, x, weight, bias, statistics, sets, after, given=given)
+
+
+def _plain(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, sets: int, eps: float, after: After, given: Tensor | None
+) -> Tensor:
+    view = batch_view(x, sets)
+    if given is None:
+        return after.of(formula.normalize(x, weight, bias, None, view, eps).y)
+    return after.of(formula.normalize_with(x, weight, bias, None, given[0], given[2], view))
+
+
+fused_batch_norm = fused.fused(
+    "batch_norm", fused.Kernels(_fused_forward, _fused_backward, _plain, lambda x, axis: x.shape[axis])
+)

@@ -1,0 +1,1 @@
+"""Kernels for the processor: written with Numba, run by PyTorch's own threads."""

@@ -1,0 +1,181 @@
+"""Batch norm on the processor, with what may follow it: from tensors to the kernel and back."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from normlab.kernels import alloc
+from normlab.kernels.activation import Activation, After
+from normlab.kernels.cpu import compiled, team
+from normlab.kernels.cpu.elements import ZERO, at, wide
+
+CODES: dict[Activation, int] = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3, "gelu": 4}
+# From so many bytes on the output goes past the caches: (32, 64, 56, 56), 26 MB, takes 1.9 ms in the place of 2.7;
+# with less, what reads it next finds it there.
+PAST = 16 << 20
+WHOLE, SUMS, REST = 0, 1, 2  # phases, as in the kernel
+
+
+class _Layout(NamedTuple):
+    """How the channels lie: (N, C, S), or (N · S, 1) rows of C, which is `last`."""
+
+    samples: int
+    channels: int
+    positions: int
+    last: bool
+
+
+def why_not(x: Tensor, axis: int, after: After) -> str:
+    """Why there is no kernel for this: they take numbers without gaps in memory, channels second or last."""
+    if x.dtype not in ZERO:
+        return f"it is of {x.dtype}"
+    if not x.numel():
+        return "it is empty"
+    if x.ndim < 2 or _layout(x, axis) is None:
+        return "its channels are neither second nor last, or it has gaps in memory"
+    if x.dtype == torch.float64 and after.activation in ("silu", "gelu"):
+        return f"{after.activation} is computed to the precision of float32"
+    r = after.residual
+    if r is not None and (r.shape != x.shape or r.dtype != x.dtype or r.device != x.device):
+        return "the residual is not like it"
+    return ""
+
+
+def batch_norm_fwd(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, axis: int, eps: float, after: After,
+    given: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """y, and the statistics (4, C): the mean, what float32 leaves out of it, 1 / √(var + eps), the biased variance.
+
+    Args:
+        x: that `why_not` has nothing against.
+        weight: scale, or None for 1.
+        bias: shift, or None for 0.
+        axis: where the channels stand.
+        eps: added to the variance.
+        after: what follows.
+        given: statistics to normalize by, as they are returned, instead of those of x.
+    """
+    lies = _known_layout(x, axis)
+    weight, bias = _parameters(weight, bias, lies.channels, wide(x))
+    y = alloc.empty_like(x)
+    statistics = alloc.empty(4, lies.channels, dtype=wide(x)) if given is None else given
+    r = _as_x(after.residual, x)
+    kernel = _kernel("forward", lies, x, after, given is not None)
+    scalars = team.bits(eps), team.bits(after.slope)
+    tensors = at(x), at(y), at(r), at(weight), at(bias), at(statistics)
+    _run(kernel, lies, x, (*scalars, *tensors), given is not None, fields=3, rows_of_work=3)
+    return y, statistics
+
+
+def batch_norm_bwd(
+    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, statistics: Tensor, axis: int, after: After,
+    *, given: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
+    """dx, dweight, dbias and the gradient of the residual, by what the forward returned.
+
+    Args:
+        dy: from above.
+        x: as in the forward, as are weight, bias, axis and after.
+        weight: scale, or None for 1.
+        bias: shift, or None for 0.
+        statistics: which the forward returned.
+        axis: where the channels stand.
+        after: what follows.
+        given: the statistics did not come from x.
+    """
+    lies = _known_layout(x, axis)
+    weight, bias = _parameters(weight, bias, lies.channels, statistics.dtype)
+    dx = alloc.empty_like(x)
+    r = _as_x(after.residual, x)
+    dr = None if r is None else alloc.empty_like(x)
+    of_parameters = alloc.empty(2, lies.channels, dtype=statistics.dtype)
+    dweight, dbias = of_parameters.unbind()
+    kernel = _kernel("backward", lies, x, after, given)
+    above = _as_x(dy, x)
+    tensors = at(above), at(x), at(r), at(dx), at(dr), at(weight), at(bias), at(statistics), at(dweight), at(dbias)
+    _run(kernel, lies, x, (team.bits(after.slope), *tensors), False, fields=2, rows_of_work=5)
+    return dx, dweight, dbias, dr
+
+
+def _kernel(which: str, lies: _Layout, x: Tensor, after: After, given: bool) -> int:
+    module = "batch_norm_last" if lies.last else "batch_norm"
+    added = after.residual is not None
+    one = ZERO[wide(x)]
+    return compiled.address(module, which, ZERO[x.dtype], one, CODES[after.activation], added, given)
+
+
+def _run(
+    kernel: int, lies: _Layout, x: Tensor, rest: tuple[int, ...], mapped_only: bool, fields: int, rows_of_work: int
+) -> None:
+    """Calls a kernel once, or once for the sums and once for what needs them all."""
+    threads = team.size()
+    past = _past(x, lies)
+    if lies.last:
+        width = _wide(x, lies, threads, rows_of_work)
+        slices = -(-lies.channels // width)
+        parts = 1 if slices % threads == 0 or slices >= 8 * threads else max(min(threads, lies.samples // 4), 1)
+        sums = torch.empty(slices * parts * fields * width, dtype=torch.float64)
+        work = torch.empty(slices * parts * rows_of_work * width, dtype=wide(x))
+        shape = parts, lies.samples, lies.channels, past, width
+        given = *rest, at(sums), at(work)
+    else:
+        # with fewer channels than this one thread would wait for another: each is split
+        parts = 1 if lies.channels % threads == 0 or lies.channels >= 8 * threads else threads
+        sums = torch.empty(parts * fields * lies.channels if parts > 1 else 0, dtype=torch.float64)
+        shape = parts, lies.samples, lies.channels, lies.positions, past
+        given = *rest, at(sums)
+    for phase in (WHOLE,) if parts == 1 or mapped_only else (SUMS, REST):
+        team.run(kernel, threads, phase, *shape, *given)
+
+
+def _wide(x: Tensor, lies: _Layout, threads: int, arrays: int) -> int:
+    import os
+
+    w = int(os.environ.get("WIDE", "0"))
+    return min(w or 1 << 20, -(-lies.channels // 16) * 16)
+
+
+def _past(x: Tensor, lies: _Layout) -> int:
+    """Whether the output goes past the caches: it has to be large, and to consist of full lines."""
+    along = lies.channels if lies.last else lies.positions
+    return int(x.numel() * x.element_size() >= PAST and along % 16 == 0)
+
+
+def _layout(x: Tensor, axis: int) -> _Layout | None:
+    axis %= x.ndim
+    channels = x.shape[axis]
+    if axis == 1 and x.is_contiguous() and x.numel() > x.shape[0] * channels:
+        return _Layout(x.shape[0], channels, x.numel() // (x.shape[0] * channels), False)
+    if x.movedim(axis, -1).is_contiguous() or _is_channels_last(x, axis):
+        return _Layout(x.numel() // channels, channels, 1, True)
+    return None
+
+
+def _is_channels_last(x: Tensor, axis: int) -> bool:
+    """As `torch.channels_last`: a movement of the channels to the end leaves no gap."""
+    return axis == 1 and (
+        (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))
+        or (x.ndim == 5 and x.is_contiguous(memory_format=torch.channels_last_3d))
+    )
+
+
+def _known_layout(x: Tensor, axis: int) -> _Layout:
+    lies = _layout(x, axis)
+    if lies is None:
+        raise ValueError("no kernel for this layout: ask `why_not` first")  # pragma: no cover
+    return lies
+
+
+def _as_x(a: Tensor | None, x: Tensor) -> Tensor | None:
+    """Another tensor of that shape, in the layout of `x`."""
+    if a is None or (a.stride() == x.stride() and a.dtype == x.dtype):
+        return a
+    return torch.empty_like(x).copy_(a)
+
+
+def _parameters(weight: Tensor | None, bias: Tensor | None, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    weight = torch.ones(channels, dtype=dtype) if weight is None else weight.detach().to(dtype).contiguous()
+    bias = torch.zeros(channels, dtype=dtype) if bias is None else bias.detach().to(dtype).contiguous()
+    return weight, bias

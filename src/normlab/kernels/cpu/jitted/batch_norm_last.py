@@ -1,0 +1,322 @@
+"""Batch norm of (rows, C), the channels last in memory: slices of channels, whose rows are read twice.
+
+The second reading goes backwards, from what the cache still has.
+"""
+
+from numba import njit
+
+from normlab.kernels.cpu.jitted.activation import activated, passed_back
+from normlab.kernels.cpu.jitted.batch_norm import REST, SUMS, coefficients, finished, keep, merged, place_in_team
+from normlab.kernels.cpu.jitted.lanes import (
+    WIDTH,
+    add,
+    double,
+    fill,
+    fma,
+    get,
+    load,
+    load_first,
+    mul,
+    offset,
+    pointer,
+    put,
+    rounded,
+    store,
+    store_first,
+    stream,
+    sub,
+    zeros,
+)  # fmt: skip
+
+# Rows between two merges in float64, and rows that are mapped at a time while their coefficients are at hand.
+BLOCK, TOGETHER = 128, 4
+
+
+@njit(error_model="numpy")
+def forward(a, like, one, kind, added, given):
+    """`given`: the statistics are, and only the map is to be computed."""
+    me, threads = place_in_team(a)
+    phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
+    wide = get(a, 7)
+    eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
+    x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
+    weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
+    sums, work = pointer(get(a, 16), 0.0), pointer(get(a, 17), one)
+    units = (channels + wide - 1) // wide * parts
+    for unit in range(units * me // threads, units * (me + 1) // threads):
+        part, c0 = unit % parts, unit // parts * wide
+        begin, end = rows * part // parts, rows * (part + 1) // parts
+        width = min(wide, channels - c0)
+        mine, its = offset(work, unit * 3 * wide), offset(sums, unit * 3 * wide)
+        if not given and phase != REST:
+            _moments(offset(x, c0), begin, end, channels, width, wide, mine, its, one)
+        if phase == SUMS:
+            continue
+        for c in range(width):
+            if not given:
+                mean, var = merged(offset(sums, unit // parts * parts * 3 * wide), c, parts, 3 * wide, wide)
+                keep(statistics, channels, c0 + c, mean, var, eps, one)  # each part the same
+            m, scale, shift = coefficients(weight, bias, statistics, channels, c0 + c, one)
+            put(mine, c, m)
+            put(mine, wide + c, scale)
+            put(mine, 2 * wide + c, shift)
+        _mapped(
+            offset(x, c0),
+            offset(r, c0),
+            offset(y, c0),
+            begin,
+            end,
+            channels,
+            width,
+            wide,
+            mine,
+            slope,
+            kind,
+            added,
+            past,
+        )
+
+
+@njit(error_model="numpy")
+def _moments(x, begin, end, stride, width, wide, work, sums, one):
+    """Count, mean and Σ (x − mean)² of each channel, over some of the rows; as `runs.moments`, all width abreast."""
+    s, q, about = work, offset(work, wide), offset(work, 2 * wide)
+    means, squares = offset(sums, wide), offset(sums, 2 * wide)
+    _start(x, begin, min(begin + WIDTH, end), stride, width, about, one)
+    for c in range(width):
+        put(means, c, 0.0)
+        put(squares, c, 0.0)
+    row = begin
+    while row < end:
+        upto = min(row + BLOCK, end)
+        size, count = float(upto - row), float(row - begin)
+        _sums_about(x, row, upto, stride, width, s, q, about)
+        far = False
+        for c in range(width):
+            away = float(get(s, c))
+            far |= away * away > (float(get(q, c)) - away * away / size) * size
+        if far:
+            for c in range(width):
+                put(about, c, rounded(float(get(about, c)) + float(get(s, c)) / size, one))
+            _sums_about(x, row, upto, stride, width, s, q, about)
+        for c in range(width):
+            away, mean = float(get(s, c)), get(means, c)
+            apart = float(get(about, c)) + away / size - mean
+            mean += apart * (size / (count + size))
+            spread = float(get(q, c)) - away * away / size
+            put(means, c, mean)
+            put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
+            put(about, c, rounded(mean, one))
+        row = upto
+    for c in range(width):
+        put(sums, c, float(end - begin))
+
+
+@njit(error_model="numpy")
+def _start(x, begin, end, stride, width, about, one):
+    """The mean of the first rows: near enough to sum about."""
+    share = fill(rounded(1.0 / max(end - begin, 1), one))
+    for c in range(0, width, WIDTH):
+        some, start = min(WIDTH, width - c), zeros(x)
+        for row in range(begin, end):
+            start = add(start, load_first(x, row * stride + c, some))
+        store(about, c, mul(start, share))
+
+
+@njit(error_model="numpy")
+def _sums_about(x, begin, end, stride, width, s, q, about):
+    """Σ (x − about) and Σ (x − about)² of each channel; four rows at a time, as the sums lie in memory."""
+    for c in range(0, width, WIDTH):
+        store(s, c, zeros(x))
+        store(q, c, zeros(x))
+    whole = width - width % WIDTH
+    row = begin
+    while row < end:
+        here = offset(x, row * stride)
+        if row + TOGETHER <= end:
+            for c in range(0, whole, WIDTH):
+                k = load(about, c)
+                x0, x1 = sub(load(here, c), k), sub(load(here, stride + c), k)
+                x2, x3 = sub(load(here, 2 * stride + c), k), sub(load(here, 3 * stride + c), k)
+                store(s, c, add(load(s, c), add(add(x0, x1), add(x2, x3))))
+                store(q, c, fma(x0, x0, fma(x1, x1, fma(x2, x2, fma(x3, x3, load(q, c))))))
+            rows = TOGETHER
+        else:
+            for c in range(0, whole, WIDTH):
+                x0 = sub(load(here, c), load(about, c))
+                store(s, c, add(load(s, c), x0))
+                store(q, c, fma(x0, x0, load(q, c)))
+            rows = 1
+        for each in range(rows if whole < width else 0):
+            x0 = sub(load_first(here, each * stride + whole, width - whole), load(about, whole))
+            store(s, whole, add(load(s, whole), x0))
+            store(q, whole, fma(x0, x0, load(q, whole)))
+        row += rows
+
+
+@njit(error_model="numpy")
+def _mapped(x, r, y, begin, end, stride, width, wide, work, slope, kind, added, past):
+    """Backwards in blocks: what was read last is still in the cache."""
+    whole = width - width % WIDTH
+    block = end
+    while block > begin:
+        first_row = max(block - BLOCK, begin)
+        for row in range(first_row, block):
+            here = row * stride
+            for c in range(0, whole, WIDTH):
+                z = fma(sub(load(x, here + c), load(work, c)), load(work, wide + c), load(work, 2 * wide + c))
+                if added:
+                    z = add(z, load(r, here + c))
+                z = activated(z, kind, slope)
+                if past:
+                    stream(y, here + c, z)
+                else:
+                    store(y, here + c, z)
+            if whole < width:
+                c, rest = whole, width - whole
+                z = fma(
+                    sub(load_first(x, here + c, rest), load(work, c)), load(work, wide + c), load(work, 2 * wide + c)
+                )
+                if added:
+                    z = add(z, load_first(r, here + c, rest))
+                store_first(y, here + c, activated(z, kind, slope), rest)
+        block = first_row
+
+
+@njit(error_model="numpy")
+def backward(a, like, one, kind, added, given):
+    """`given`: the statistics did not depend on x."""
+    me, threads = place_in_team(a)
+    phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
+    wide = get(a, 7)
+    slope = fill(rounded(double(get(a, 8)), one))
+    dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
+    dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
+    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
+    dweight, dbias = pointer(get(a, 17), one), pointer(get(a, 18), one)
+    sums, work = pointer(get(a, 19), 0.0), pointer(get(a, 20), one)
+    units = (channels + wide - 1) // wide * parts
+    for unit in range(units * me // threads, units * (me + 1) // threads):
+        part, c0 = unit % parts, unit // parts * wide
+        begin, end = rows * part // parts, rows * (part + 1) // parts
+        width = min(wide, channels - c0)
+        mine, its = offset(work, unit * 5 * wide), offset(sums, unit * 2 * wide)
+        for c in range(width):
+            m, scale, shift = coefficients(weight, bias, statistics, channels, c0 + c, one)
+            put(mine, c, m)
+            put(mine, wide + c, scale)
+            put(mine, 2 * wide + c, shift)
+        if phase != REST:
+            _gradient_sums(
+                offset(dy, c0), offset(x, c0), offset(r, c0), begin, end, channels, width, wide, mine, its,
+                slope, kind, added,
+            )  # fmt: skip
+        if phase == SUMS:
+            continue
+        for c in range(width):
+            of_g, of_gx = 0.0, 0.0
+            for other in range(unit // parts * parts, (unit // parts + 1) * parts):
+                of_g += get(sums, other * 2 * wide + c)
+                of_gx += get(sums, other * 2 * wide + wide + c)
+            per_x, per_one = finished(
+                of_g, of_gx, statistics, weight, dweight, dbias, channels, c0 + c, rows, given, one
+            )
+            put(mine, 3 * wide + c, per_x)
+            put(mine, 4 * wide + c, per_one)
+        _mapped_back(
+            offset(dy, c0), offset(x, c0), offset(r, c0), offset(dx, c0), offset(dr, c0), begin, end, channels, width,
+            wide, mine, slope, kind, added, past,
+        )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _gradient_sums(dy, x, r, begin, end, stride, width, wide, work, sums, slope, kind, added):
+    """Σ g and Σ g·(x − mean) of each channel over some of the rows."""
+    s, t = offset(work, 3 * wide), offset(work, 4 * wide)
+    for c in range(2 * wide):
+        put(sums, c, 0.0)
+    row = begin
+    while row < end:
+        upto = min(row + BLOCK, end)
+        for c in range(0, width, WIDTH):
+            store(s, c, zeros(x))
+            store(t, c, zeros(x))
+        while row < upto:
+            rows = 2 if row + 2 <= upto else 1
+            here = row * stride
+            c = 0
+            while c < width:
+                m, scale, shift = load(work, c), load(work, wide + c), load(work, 2 * wide + c)
+                if c + WIDTH <= width:
+                    c0 = sub(load(x, here + c), m)
+                    z0 = fma(c0, scale, shift)
+                    if added:
+                        z0 = add(z0, load(r, here + c))
+                    g0 = passed_back(load(dy, here + c), z0, kind, slope)
+                    of_g, of_gx = add(load(s, c), g0), fma(g0, c0, load(t, c))
+                    if rows == 2:
+                        below = here + stride + c
+                        c1 = sub(load(x, below), m)
+                        z1 = fma(c1, scale, shift)
+                        if added:
+                            z1 = add(z1, load(r, below))
+                        g1 = passed_back(load(dy, below), z1, kind, slope)
+                        of_g, of_gx = add(of_g, g1), fma(g1, c1, of_gx)
+                    store(s, c, of_g)
+                    store(t, c, of_gx)
+                else:
+                    rest = width - c
+                    for each in range(rows):
+                        at = here + each * stride + c
+                        c0 = sub(load_first(x, at, rest), m)
+                        z0 = fma(c0, scale, shift)
+                        if added:
+                            z0 = add(z0, load_first(r, at, rest))
+                        g0 = passed_back(load_first(dy, at, rest), z0, kind, slope)
+                        store(s, c, add(load(s, c), g0))
+                        store(t, c, fma(g0, c0, load(t, c)))
+                c += WIDTH
+            row += rows
+        for c in range(width):
+            put(sums, c, get(sums, c) + float(get(s, c)))
+            put(sums, wide + c, get(sums, wide + c) + float(get(t, c)))
+
+
+@njit(error_model="numpy")
+def _mapped_back(dy, x, r, dx, dr, begin, end, stride, width, wide, work, slope, kind, added, past):
+    whole = width - width % WIDTH
+    block = end
+    while block > begin:
+        first_row = max(block - BLOCK, begin)
+        for row in range(first_row, block):
+            here = row * stride
+            for c in range(0, whole, WIDTH):
+                at, scale = here + c, load(work, wide + c)
+                centered = sub(load(x, at), load(work, c))
+                z = fma(centered, scale, load(work, 2 * wide + c))
+                if added:
+                    z = add(z, load(r, at))
+                g = passed_back(load(dy, at), z, kind, slope)
+                d = fma(g, scale, fma(centered, load(work, 3 * wide + c), load(work, 4 * wide + c)))
+                if past:
+                    stream(dx, at, d)
+                else:
+                    store(dx, at, d)
+                if added:
+                    if past:
+                        stream(dr, at, g)
+                    else:
+                        store(dr, at, g)
+            if whole < width:
+                at, rest, c = here + whole, width - whole, whole
+                scale = load(work, wide + c)
+                centered = sub(load_first(x, at, rest), load(work, c))
+                z = fma(centered, scale, load(work, 2 * wide + c))
+                if added:
+                    z = add(z, load_first(r, at, rest))
+                g = passed_back(load_first(dy, at, rest), z, kind, slope)
+                d = fma(g, scale, fma(centered, load(work, 3 * wide + c), load(work, 4 * wide + c)))
+                store_first(dx, at, d, rest)
+                if added:
+                    store_first(dr, at, g, rest)
+        block = first_row

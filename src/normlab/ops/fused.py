@@ -1,0 +1,174 @@
+"""Norms by our kernels: a function of autograd, and the same as an op of `torch.library` for who traces."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from normlab.kernels.activation import NOTHING, After
+
+FORWARD = (
+    "(Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, Tensor? given, int sets, float eps, str activation,"
+    " float slope) -> (Tensor y, Tensor statistics)"
+)
+BACKWARD = (
+    "(Tensor dy, Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, Tensor statistics, bool given, int sets,"
+    " str activation, float slope) -> (Tensor dx, Tensor dweight, Tensor dbias, Tensor dresidual)"
+)
+Function = Callable[..., Any]
+
+
+class Kernels(NamedTuple):
+    """What computes a norm.
+
+    `forward(x, weight, bias, sets, eps, after, given)` returns y and the statistics (4, sets): mean, what their dtype
+    leaves out of it, 1 / √(var + eps), biased variance; with `given` statistics it returns these. `backward(dy, x,
+    weight, bias, statistics, sets, after, given)` returns dx, dweight, dbias and the gradient of the residual.
+    `formula` is y in operations of PyTorch, which can be differentiated again.
+    """
+
+    forward: Function
+    backward: Function
+    formula: Function
+    number_of_sets: Callable[[Tensor, int], int]
+
+
+def fused(name: str, kernels: Kernels) -> Function:
+    """Makes `f(x, weight, bias, *, sets, eps, after, given) -> (y, statistics)` of kernels, and registers it as
+    `normlab::fused_NAME`.
+
+    In eager mode it is a function of autograd, which costs 25 µs less forward and 60 with backward than the op.
+    """
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any, x: Tensor, weight: Any, bias: Any, residual: Any, given: Any, sets: int, eps: float,
+            activation: Any, slope: float,
+        ) -> tuple[Tensor, Tensor]:  # fmt: skip
+            y, statistics = kernels.forward(x, weight, bias, sets, eps, After(activation, slope, residual), given)
+            ctx.save_for_backward(x, weight, bias, residual, statistics)
+            ctx.how = given is not None, sets, eps, activation, slope
+            ctx.mark_non_differentiable(statistics)
+            ctx.set_materialize_grads(False)
+            return y, statistics
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor | None, of_statistics: Any) -> Any:
+            if dy is None:
+                return (None,) * 9
+            if torch.is_grad_enabled():
+                return *_again(kernels, dy, ctx), *[None] * 5
+            x, weight, bias, residual, statistics = ctx.saved_tensors
+            given, sets, _, activation, slope = ctx.how
+            dx, dweight, dbias, dresidual = kernels.backward(
+                dy, x, weight, bias, statistics, sets, After(activation, slope, residual), given
+            )
+            return dx, _like(dweight, weight), _like(dbias, bias), dresidual, None, None, None, None, None
+
+    op = _registered(name, kernels)
+
+    def call(
+        x: Tensor, weight: Tensor | None, bias: Tensor | None, *, sets: int, eps: float, after: After = NOTHING,
+        given: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        arguments = x, weight, bias, after.residual, given, sets, eps, after.activation, after.slope
+        found: tuple[Tensor, Tensor]
+        if torch.compiler.is_compiling():
+            found = op(*arguments)
+            return found if given is None else (found[0], given)
+        found = Fused.apply(*arguments)  # type: ignore[no-untyped-call]
+        return found
+
+    return call
+
+
+def _registered(name: str, kernels: Kernels) -> Function:
+    def compute(
+        x: Tensor,
+        weight: Any,
+        bias: Any,
+        residual: Any,
+        given: Any,
+        sets: int,
+        eps: float,
+        activation: Any,
+        slope: float,
+    ) -> tuple[Tensor, Tensor]:
+        after = After(activation, slope, residual)
+        y, statistics = kernels.forward(x, weight, bias, sets, eps, after, given)
+        return y, statistics if given is None else statistics.new_empty(0)  # a result must not be an argument
+
+    def compute_back(
+        dy: Tensor, x: Tensor, weight: Any, bias: Any, residual: Any, statistics: Tensor, given: bool, sets: int,
+        activation: Any, slope: float,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        after = After(activation, slope, residual)
+        dx, dweight, dbias, dresidual = kernels.backward(dy, x, weight, bias, statistics, sets, after, given)
+        return dx, dweight.clone(), dbias.clone(), dx.new_empty(0) if dresidual is None else dresidual
+
+    forward = torch.library.custom_op(f"normlab::fused_{name}", compute, mutates_args=(), schema=FORWARD)
+    backward = torch.library.custom_op(
+        f"normlab::fused_{name}_backward", compute_back, mutates_args=(), schema=BACKWARD
+    )
+
+    @forward.register_fake
+    def _(
+        x: Tensor,
+        weight: Any,
+        bias: Any,
+        residual: Any,
+        given: Any,
+        sets: int,
+        eps: float,
+        activation: Any,
+        slope: float,
+    ) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        shape = [4, kernels.number_of_sets(x, sets)] if given is None else [0]
+        return torch.empty_like(x), x.new_empty(shape, dtype=wide)
+
+    @backward.register_fake
+    def _(
+        dy: Tensor, x: Tensor, weight: Any, bias: Any, residual: Any, statistics: Tensor, given: bool, sets: int,
+        activation: Any, slope: float,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        entries = weight.numel() if weight is not None else kernels.number_of_sets(x, sets)
+        each = statistics.new_empty([entries])
+        dresidual = x.new_empty([0]) if residual is None else torch.empty_like(x)
+        return torch.empty_like(x), each, torch.empty_like(each), dresidual
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, weight, bias, residual, given, ctx.sets, _, ctx.activation, ctx.slope = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.given = given is not None
+        ctx.save_for_backward(x, weight, bias, residual, output[1] if given is None else given)
+
+    def differentiate(ctx: Any, dy: Tensor, of_statistics: Any) -> tuple[Any, ...]:
+        x, weight, bias, residual, statistics = ctx.saved_tensors
+        found = backward(dy, x, weight, bias, residual, statistics, ctx.given, ctx.sets, ctx.activation, ctx.slope)
+        dx, dweight, dbias, dresidual = found
+        return (
+            dx, _like(dweight, weight), _like(dbias, bias), None if residual is None else dresidual,
+            None, None, None, None, None,
+        )  # fmt: skip
+
+    forward.register_autograd(differentiate, setup_context=keep)
+    return forward
+
+
+def _again(kernels: Kernels, dy: Tensor, ctx: Any) -> list[Tensor | None]:
+    """The gradients as functions that can be differentiated in their turn: those of the formula."""
+    x, weight, bias, residual, statistics = ctx.saved_tensors
+    given, sets, eps, activation, slope = ctx.how
+    inputs = x, weight, bias, residual
+    known = statistics if given else None
+    y = kernels.formula(x, weight, bias, sets, eps, After(activation, slope, residual), known)
+    wanted = [each for each in inputs if each is not None and each.requires_grad]
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
+    return [next(found) if each is not None and each.requires_grad else None for each in inputs]
+
+
+def _like(gradient: Tensor, parameter: Tensor | None) -> Tensor | None:
+    return None if parameter is None else gradient.view(parameter.shape).to(parameter.dtype)
