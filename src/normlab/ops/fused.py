@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from normlab.kernels.activation import NOTHING, After
+from normlab.ops.lean import is_lean, remember
 
 FORWARD = (
     "(Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, Tensor? given, int sets, float eps, str activation,"
@@ -74,12 +75,14 @@ def fused(name: str, kernels: Kernels) -> Function:
         given: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         arguments = x, weight, bias, after.residual, given, sets, eps, after.activation, after.slope
-        found: tuple[Tensor, Tensor]
         if torch.compiler.is_compiling():
-            found = op(*arguments)
+            found: tuple[Tensor, Tensor] = op(*arguments)
             return found if given is None else (found[0], given)
-        found = Fused.apply(*arguments)  # type: ignore[no-untyped-call]
-        return found
+        y, statistics = Fused.apply(*arguments)  # type: ignore[no-untyped-call]
+        if is_lean() and after.residual is None:
+            constants = [None if each is None else each.detach() for each in (x, weight, bias)]
+            remember(y, lambda: kernels.forward(*constants, sets, eps, after, statistics)[0], *constants, statistics)
+        return y, statistics
 
     return call
 
