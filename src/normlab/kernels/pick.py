@@ -54,7 +54,7 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
     """
     if forced is not None:
         return forced
-    choice = _chosen
+    choice = _chosen if isinstance(x, Tensor) else "torch"  # torch.fx follows what is none
     if choice == "fused":
         if reason := why_not_fused(op, x, mask, sets, after):
             fix = 'choose "auto", which takes PyTorch\'s kernel where there is no other.'
@@ -78,8 +78,10 @@ def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, 
         return f"it lies on {x.device.type}"
     if type(x) not in (Tensor, nn.Parameter) or transformed():
         return "it is followed by a transform or a subclass of Tensor"
-    if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack()):
+    if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and _watched()):
         return "its operations are watched one by one"
+    if x.layout != torch.strided or x.is_neg():
+        return "its numbers do not lie in memory as they are"
     reason: str = _kernels(op).why_not(x, sets, after)
     return reason
 
@@ -127,6 +129,15 @@ def _checked(choice: Any, where: str) -> Choice:
 def transformed() -> bool:
     """Whether this runs inside of a transform of `torch.func`."""
     return torch._C._functorch.maybe_current_level() is not None
+
+
+def _watched() -> bool:
+    """By a mode of dispatch, by `torch.jit.trace`, or for the derivative forward."""
+    return bool(
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 _chosen: Choice = _checked(os.environ.get("NORMLAB_BACKEND") or "auto", "NORMLAB_BACKEND")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from normlab.kernels.activation import NOTHING, After
+from normlab.kernels.pick import transformed
 from normlab.ops.lean import is_lean, remember
 
 FORWARD = (
@@ -59,7 +60,7 @@ def fused(name: str, kernels: Kernels) -> Function:
         def backward(ctx: Any, dy: Tensor | None, of_statistics: Any) -> Any:
             if dy is None:
                 return (None,) * 9
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() or _is_many(dy):
                 return *_again(kernels, dy, ctx), *[None] * 5
             x, weight, bias, residual, statistics = ctx.saved_tensors
             given, sets, _, activation, slope = ctx.how
@@ -162,15 +163,24 @@ def _registered(name: str, kernels: Kernels) -> Function:
 
 
 def _again(kernels: Kernels, dy: Tensor, ctx: Any) -> list[Tensor | None]:
-    """The gradients as functions that can be differentiated in their turn: those of the formula."""
-    x, weight, bias, residual, statistics = ctx.saved_tensors
+    """The gradients in operations of PyTorch, which can be differentiated in their turn: those of the formula.
+
+    Of aliases, as one of the inputs may have been made of another: the way from there to here is not ours.
+    """
     given, sets, eps, activation, slope = ctx.how
-    inputs = x, weight, bias, residual
-    known = statistics if given else None
-    y = kernels.formula(x, weight, bias, sets, eps, After(activation, slope, residual), known)
+    *inputs, statistics = ctx.saved_tensors
+    with torch.enable_grad():
+        x, weight, bias, residual = inputs = [None if each is None else each.view_as(each) for each in inputs]
+        known = statistics if given else None
+        y = kernels.formula(x, weight, bias, sets, eps, After(activation, slope, residual), known)
     wanted = [each for each in inputs if each is not None and each.requires_grad]
-    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=torch.is_grad_enabled(), allow_unused=True))
     return [next(found) if each is not None and each.requires_grad else None for each in inputs]
+
+
+def _is_many(dy: Tensor) -> bool:
+    """Whether gradients are computed for many of these at once, which then have no place in memory of their own."""
+    return transformed() or torch._C._functorch.is_legacy_batchedtensor(dy)
 
 
 def _like(gradient: Tensor, parameter: Tensor | None) -> Tensor | None:

@@ -11,9 +11,10 @@ from normlab.kernels.cpu import compiled, team
 from normlab.kernels.cpu.elements import ZERO, at, wide
 
 CODES: dict[Activation, int] = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3, "gelu": 4}
-# From so many bytes on the output goes past the caches: (32, 64, 56, 56), 26 MB, takes 1.9 ms in the place of 2.7;
-# with less, what reads it next finds it there.
-PAST = 16 << 20
+# From so many bytes on the output goes past the caches. Forward and backward of (32, 256, 16, 16), 8 MB, take 1.0 ms in
+# the place of 1.4, and as long as before if the output is read at once; of 4 MB they take longer. Runs of fewer
+# positions than these have too few full lines: at 7 × 7 forward takes 2.6 ms in the place of 1.5.
+PAST, FULL_LINES = 8 << 20, 128
 WHOLE, SUMS, REST = 0, 1, 2  # phases, as in the kernel
 
 
@@ -113,11 +114,10 @@ def _run(
     threads = team.size()
     past = _past(x, lies)
     if lies.last:
-        width = _wide(x, lies, threads, rows_of_work)
-        slices = -(-lies.channels // width)
-        parts = 1 if slices % threads == 0 or slices >= 8 * threads else max(min(threads, lies.samples // 4), 1)
-        sums = torch.empty(slices * parts * fields * width, dtype=torch.float64)
-        work = torch.empty(slices * parts * rows_of_work * width, dtype=wide(x))
+        parts = max(min(threads, lies.samples // 4), 1)
+        width = -(-lies.channels // 16) * 16
+        sums = torch.empty(parts * fields * width, dtype=torch.float64)
+        work = torch.empty(parts * rows_of_work * width, dtype=wide(x))
         shape = parts, lies.samples, lies.channels, past, width
         given = *rest, at(sums), at(work)
     else:
@@ -130,17 +130,11 @@ def _run(
         team.run(kernel, threads, phase, *shape, *given)
 
 
-def _wide(x: Tensor, lies: _Layout, threads: int, arrays: int) -> int:
-    import os
-
-    w = int(os.environ.get("WIDE", "0"))
-    return min(w or 1 << 20, -(-lies.channels // 16) * 16)
-
-
 def _past(x: Tensor, lies: _Layout) -> int:
-    """Whether the output goes past the caches: it has to be large, and to consist of full lines."""
-    along = lies.channels if lies.last else lies.positions
-    return int(x.numel() * x.element_size() >= PAST and along % 16 == 0)
+    """Bytes of a number, if the output goes past the caches; otherwise 0."""
+    size = x.element_size()
+    has_lines = lies.channels % 16 == 0 if lies.last else lies.positions >= FULL_LINES
+    return size if x.numel() * size >= PAST and has_lines else 0
 
 
 def _layout(x: Tensor, axis: int) -> _Layout | None:

@@ -74,7 +74,7 @@ def forward(a, like, one, kind, added, given):
         get(a, 4),
         get(a, 5),
         get(a, 6),
-        get(a, 7) != 0,
+        get(a, 7),
     )
     eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
     x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
@@ -115,7 +115,7 @@ def backward(a, like, one, kind, added, given):
         get(a, 4),
         get(a, 5),
         get(a, 6),
-        get(a, 7) != 0,
+        get(a, 7),
     )
     slope = fill(rounded(double(get(a, 8)), one))
     dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)

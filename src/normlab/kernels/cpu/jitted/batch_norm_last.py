@@ -1,6 +1,7 @@
-"""Batch norm of (rows, C), the channels last in memory: slices of channels, whose rows are read twice.
+"""Batch norm of (rows, C), the channels last in memory: read twice, the second time backwards, from what the cache has.
 
-The second reading goes backwards, from what the cache still has.
+Slices of channels that stay in the cache between the readings are slower, by a tenth at 128 channels to a half at 16, as
+little of each line of memory and page is read then.
 """
 
 from numba import njit
@@ -37,69 +38,52 @@ def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
     phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
-    wide = get(a, 7)
+    padded = get(a, 7)
     eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
     x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
     weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
     sums, work = pointer(get(a, 16), 0.0), pointer(get(a, 17), one)
-    units = (channels + wide - 1) // wide * parts
-    for unit in range(units * me // threads, units * (me + 1) // threads):
-        part, c0 = unit % parts, unit // parts * wide
+    for part in range(parts * me // threads, parts * (me + 1) // threads):
         begin, end = rows * part // parts, rows * (part + 1) // parts
-        width = min(wide, channels - c0)
-        mine, its = offset(work, unit * 3 * wide), offset(sums, unit * 3 * wide)
+        mine = offset(work, part * 3 * padded)
         if not given and phase != REST:
-            _moments(offset(x, c0), begin, end, channels, width, wide, mine, its, one)
+            _moments(x, begin, end, channels, padded, mine, offset(sums, part * 3 * padded), one)
         if phase == SUMS:
             continue
-        for c in range(width):
+        for c in range(channels):
             if not given:
-                mean, var = merged(offset(sums, unit // parts * parts * 3 * wide), c, parts, 3 * wide, wide)
-                keep(statistics, channels, c0 + c, mean, var, eps, one)  # each part the same
-            m, scale, shift = coefficients(weight, bias, statistics, channels, c0 + c, one)
+                mean, var = merged(sums, c, parts, 3 * padded, padded)
+                keep(statistics, channels, c, mean, var, eps, one)  # each part the same
+            m, scale, shift = coefficients(weight, bias, statistics, channels, c, one)
             put(mine, c, m)
-            put(mine, wide + c, scale)
-            put(mine, 2 * wide + c, shift)
-        _mapped(
-            offset(x, c0),
-            offset(r, c0),
-            offset(y, c0),
-            begin,
-            end,
-            channels,
-            width,
-            wide,
-            mine,
-            slope,
-            kind,
-            added,
-            past,
-        )
+            put(mine, padded + c, scale)
+            put(mine, 2 * padded + c, shift)
+        _mapped(x, r, y, begin, end, channels, padded, mine, slope, kind, added, past)
 
 
 @njit(error_model="numpy")
-def _moments(x, begin, end, stride, width, wide, work, sums, one):
-    """Count, mean and Σ (x − mean)² of each channel, over some of the rows; as `runs.moments`, all width abreast."""
-    s, q, about = work, offset(work, wide), offset(work, 2 * wide)
-    means, squares = offset(sums, wide), offset(sums, 2 * wide)
-    _start(x, begin, min(begin + WIDTH, end), stride, width, about, one)
-    for c in range(width):
+def _moments(x, begin, end, channels, padded, work, sums, one):
+    """Count, mean and Σ (x − mean)² of each channel, over some of the rows; as `runs.moments`, all channels abreast."""
+    s, q, about = work, offset(work, padded), offset(work, 2 * padded)
+    means, squares = offset(sums, padded), offset(sums, 2 * padded)
+    _start(x, begin, min(begin + WIDTH, end), channels, about, one)
+    for c in range(channels):
         put(means, c, 0.0)
         put(squares, c, 0.0)
     row = begin
     while row < end:
         upto = min(row + BLOCK, end)
         size, count = float(upto - row), float(row - begin)
-        _sums_about(x, row, upto, stride, width, s, q, about)
+        _sums_about(x, row, upto, channels, s, q, about)
         far = False
-        for c in range(width):
+        for c in range(channels):
             away = float(get(s, c))
             far |= away * away > (float(get(q, c)) - away * away / size) * size
         if far:
-            for c in range(width):
+            for c in range(channels):
                 put(about, c, rounded(float(get(about, c)) + float(get(s, c)) / size, one))
-            _sums_about(x, row, upto, stride, width, s, q, about)
-        for c in range(width):
+            _sums_about(x, row, upto, channels, s, q, about)
+        for c in range(channels):
             away, mean = float(get(s, c)), get(means, c)
             apart = float(get(about, c)) + away / size - mean
             mean += apart * (size / (count + size))
@@ -108,36 +92,36 @@ def _moments(x, begin, end, stride, width, wide, work, sums, one):
             put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
             put(about, c, rounded(mean, one))
         row = upto
-    for c in range(width):
+    for c in range(channels):
         put(sums, c, float(end - begin))
 
 
 @njit(error_model="numpy")
-def _start(x, begin, end, stride, width, about, one):
+def _start(x, begin, end, channels, about, one):
     """The mean of the first rows: near enough to sum about."""
     share = fill(rounded(1.0 / max(end - begin, 1), one))
-    for c in range(0, width, WIDTH):
-        some, start = min(WIDTH, width - c), zeros(x)
+    for c in range(0, channels, WIDTH):
+        some, start = min(WIDTH, channels - c), zeros(x)
         for row in range(begin, end):
-            start = add(start, load_first(x, row * stride + c, some))
+            start = add(start, load_first(x, row * channels + c, some))
         store(about, c, mul(start, share))
 
 
 @njit(error_model="numpy")
-def _sums_about(x, begin, end, stride, width, s, q, about):
+def _sums_about(x, begin, end, channels, s, q, about):
     """Σ (x − about) and Σ (x − about)² of each channel; four rows at a time, as the sums lie in memory."""
-    for c in range(0, width, WIDTH):
+    for c in range(0, channels, WIDTH):
         store(s, c, zeros(x))
         store(q, c, zeros(x))
-    whole = width - width % WIDTH
+    whole = channels - channels % WIDTH
     row = begin
     while row < end:
-        here = offset(x, row * stride)
+        here = offset(x, row * channels)
         if row + TOGETHER <= end:
             for c in range(0, whole, WIDTH):
                 k = load(about, c)
-                x0, x1 = sub(load(here, c), k), sub(load(here, stride + c), k)
-                x2, x3 = sub(load(here, 2 * stride + c), k), sub(load(here, 3 * stride + c), k)
+                x0, x1 = sub(load(here, c), k), sub(load(here, channels + c), k)
+                x2, x3 = sub(load(here, 2 * channels + c), k), sub(load(here, 3 * channels + c), k)
                 store(s, c, add(load(s, c), add(add(x0, x1), add(x2, x3))))
                 store(q, c, fma(x0, x0, fma(x1, x1, fma(x2, x2, fma(x3, x3, load(q, c))))))
             rows = TOGETHER
@@ -147,24 +131,24 @@ def _sums_about(x, begin, end, stride, width, s, q, about):
                 store(s, c, add(load(s, c), x0))
                 store(q, c, fma(x0, x0, load(q, c)))
             rows = 1
-        for each in range(rows if whole < width else 0):
-            x0 = sub(load_first(here, each * stride + whole, width - whole), load(about, whole))
+        for each in range(rows if whole < channels else 0):
+            x0 = sub(load_first(here, each * channels + whole, channels - whole), load(about, whole))
             store(s, whole, add(load(s, whole), x0))
             store(q, whole, fma(x0, x0, load(q, whole)))
         row += rows
 
 
 @njit(error_model="numpy")
-def _mapped(x, r, y, begin, end, stride, width, wide, work, slope, kind, added, past):
+def _mapped(x, r, y, begin, end, channels, padded, work, slope, kind, added, past):
     """Backwards in blocks: what was read last is still in the cache."""
-    whole = width - width % WIDTH
+    whole = channels - channels % WIDTH
     block = end
     while block > begin:
         first_row = max(block - BLOCK, begin)
         for row in range(first_row, block):
-            here = row * stride
+            here = row * channels
             for c in range(0, whole, WIDTH):
-                z = fma(sub(load(x, here + c), load(work, c)), load(work, wide + c), load(work, 2 * wide + c))
+                z = fma(sub(load(x, here + c), load(work, c)), load(work, padded + c), load(work, 2 * padded + c))
                 if added:
                     z = add(z, load(r, here + c))
                 z = activated(z, kind, slope)
@@ -172,10 +156,12 @@ def _mapped(x, r, y, begin, end, stride, width, wide, work, slope, kind, added, 
                     stream(y, here + c, z)
                 else:
                     store(y, here + c, z)
-            if whole < width:
-                c, rest = whole, width - whole
+            if whole < channels:
+                c, rest = whole, channels - whole
                 z = fma(
-                    sub(load_first(x, here + c, rest), load(work, c)), load(work, wide + c), load(work, 2 * wide + c)
+                    sub(load_first(x, here + c, rest), load(work, c)),
+                    load(work, padded + c),
+                    load(work, 2 * padded + c),
                 )
                 if added:
                     z = add(z, load_first(r, here + c, rest))
@@ -188,66 +174,56 @@ def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
     phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
-    wide = get(a, 7)
+    padded = get(a, 7)
     slope = fill(rounded(double(get(a, 8)), one))
     dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
     dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
     weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
     dweight, dbias = pointer(get(a, 17), one), pointer(get(a, 18), one)
     sums, work = pointer(get(a, 19), 0.0), pointer(get(a, 20), one)
-    units = (channels + wide - 1) // wide * parts
-    for unit in range(units * me // threads, units * (me + 1) // threads):
-        part, c0 = unit % parts, unit // parts * wide
+    for part in range(parts * me // threads, parts * (me + 1) // threads):
         begin, end = rows * part // parts, rows * (part + 1) // parts
-        width = min(wide, channels - c0)
-        mine, its = offset(work, unit * 5 * wide), offset(sums, unit * 2 * wide)
-        for c in range(width):
-            m, scale, shift = coefficients(weight, bias, statistics, channels, c0 + c, one)
+        mine = offset(work, part * 5 * padded)
+        for c in range(channels):
+            m, scale, shift = coefficients(weight, bias, statistics, channels, c, one)
             put(mine, c, m)
-            put(mine, wide + c, scale)
-            put(mine, 2 * wide + c, shift)
+            put(mine, padded + c, scale)
+            put(mine, 2 * padded + c, shift)
         if phase != REST:
-            _gradient_sums(
-                offset(dy, c0), offset(x, c0), offset(r, c0), begin, end, channels, width, wide, mine, its,
-                slope, kind, added,
-            )  # fmt: skip
+            its = offset(sums, part * 2 * padded)
+            _gradient_sums(dy, x, r, begin, end, channels, padded, mine, its, slope, kind, added)
         if phase == SUMS:
             continue
-        for c in range(width):
+        for c in range(channels):
             of_g, of_gx = 0.0, 0.0
-            for other in range(unit // parts * parts, (unit // parts + 1) * parts):
-                of_g += get(sums, other * 2 * wide + c)
-                of_gx += get(sums, other * 2 * wide + wide + c)
-            per_x, per_one = finished(
-                of_g, of_gx, statistics, weight, dweight, dbias, channels, c0 + c, rows, given, one
-            )
-            put(mine, 3 * wide + c, per_x)
-            put(mine, 4 * wide + c, per_one)
-        _mapped_back(
-            offset(dy, c0), offset(x, c0), offset(r, c0), offset(dx, c0), offset(dr, c0), begin, end, channels, width,
-            wide, mine, slope, kind, added, past,
-        )  # fmt: skip
+            for other in range(parts):
+                of_g += get(sums, other * 2 * padded + c)
+                of_gx += get(sums, (other * 2 + 1) * padded + c)
+            per_x, per_one = finished(of_g, of_gx, statistics, weight, dweight, dbias, channels, c, rows, given, one)
+            put(mine, 3 * padded + c, per_x)
+            put(mine, 4 * padded + c, per_one)
+        _mapped_back(dy, x, r, dx, dr, begin, end, channels, padded, mine, slope, kind, added, past)
 
 
 @njit(error_model="numpy")
-def _gradient_sums(dy, x, r, begin, end, stride, width, wide, work, sums, slope, kind, added):
+def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, kind, added):
     """Σ g and Σ g·(x − mean) of each channel over some of the rows."""
-    s, t = offset(work, 3 * wide), offset(work, 4 * wide)
-    for c in range(2 * wide):
+    s, t = offset(work, 3 * padded), offset(work, 4 * padded)
+    for c in range(2 * padded):
         put(sums, c, 0.0)
     row = begin
     while row < end:
         upto = min(row + BLOCK, end)
-        for c in range(0, width, WIDTH):
+        for c in range(0, channels, WIDTH):
             store(s, c, zeros(x))
             store(t, c, zeros(x))
         while row < upto:
             rows = 2 if row + 2 <= upto else 1
-            here = row * stride
+            here = row * channels
             c = 0
-            while c < width:
-                m, scale, shift = load(work, c), load(work, wide + c), load(work, 2 * wide + c)
-                if c + WIDTH <= width:
+            while c < channels:
+                m, scale, shift = load(work, c), load(work, padded + c), load(work, 2 * padded + c)
+                if c + WIDTH <= channels:
                     c0 = sub(load(x, here + c), m)
                     z0 = fma(c0, scale, shift)
                     if added:
@@ -255,7 +231,7 @@ def _gradient_sums(dy, x, r, begin, end, stride, width, wide, work, sums, slope,
                     g0 = passed_back(load(dy, here + c), z0, kind, slope)
                     of_g, of_gx = add(load(s, c), g0), fma(g0, c0, load(t, c))
                     if rows == 2:
-                        below = here + stride + c
+                        below = here + channels + c
                         c1 = sub(load(x, below), m)
                         z1 = fma(c1, scale, shift)
                         if added:
@@ -265,9 +241,9 @@ def _gradient_sums(dy, x, r, begin, end, stride, width, wide, work, sums, slope,
                     store(s, c, of_g)
                     store(t, c, of_gx)
                 else:
-                    rest = width - c
+                    rest = channels - c
                     for each in range(rows):
-                        at = here + each * stride + c
+                        at = here + each * channels + c
                         c0 = sub(load_first(x, at, rest), m)
                         z0 = fma(c0, scale, shift)
                         if added:
@@ -277,27 +253,27 @@ def _gradient_sums(dy, x, r, begin, end, stride, width, wide, work, sums, slope,
                         store(t, c, fma(g0, c0, load(t, c)))
                 c += WIDTH
             row += rows
-        for c in range(width):
+        for c in range(channels):
             put(sums, c, get(sums, c) + float(get(s, c)))
-            put(sums, wide + c, get(sums, wide + c) + float(get(t, c)))
+            put(sums, padded + c, get(sums, padded + c) + float(get(t, c)))
 
 
 @njit(error_model="numpy")
-def _mapped_back(dy, x, r, dx, dr, begin, end, stride, width, wide, work, slope, kind, added, past):
-    whole = width - width % WIDTH
+def _mapped_back(dy, x, r, dx, dr, begin, end, channels, padded, work, slope, kind, added, past):
+    whole = channels - channels % WIDTH
     block = end
     while block > begin:
         first_row = max(block - BLOCK, begin)
         for row in range(first_row, block):
-            here = row * stride
+            here = row * channels
             for c in range(0, whole, WIDTH):
-                at, scale = here + c, load(work, wide + c)
+                at, scale = here + c, load(work, padded + c)
                 centered = sub(load(x, at), load(work, c))
-                z = fma(centered, scale, load(work, 2 * wide + c))
+                z = fma(centered, scale, load(work, 2 * padded + c))
                 if added:
                     z = add(z, load(r, at))
                 g = passed_back(load(dy, at), z, kind, slope)
-                d = fma(g, scale, fma(centered, load(work, 3 * wide + c), load(work, 4 * wide + c)))
+                d = fma(g, scale, fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c)))
                 if past:
                     stream(dx, at, d)
                 else:
@@ -307,15 +283,15 @@ def _mapped_back(dy, x, r, dx, dr, begin, end, stride, width, wide, work, slope,
                         stream(dr, at, g)
                     else:
                         store(dr, at, g)
-            if whole < width:
-                at, rest, c = here + whole, width - whole, whole
-                scale = load(work, wide + c)
+            if whole < channels:
+                at, rest, c = here + whole, channels - whole, whole
+                scale = load(work, padded + c)
                 centered = sub(load_first(x, at, rest), load(work, c))
-                z = fma(centered, scale, load(work, 2 * wide + c))
+                z = fma(centered, scale, load(work, 2 * padded + c))
                 if added:
                     z = add(z, load_first(r, at, rest))
                 g = passed_back(load_first(dy, at, rest), z, kind, slope)
-                d = fma(g, scale, fma(centered, load(work, 3 * wide + c), load(work, 4 * wide + c)))
+                d = fma(g, scale, fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c)))
                 store_first(dx, at, d, rest)
                 if added:
                     store_first(dr, at, g, rest)

@@ -68,6 +68,12 @@ def offset(typing: Any, at: Any, index: Any) -> Any:
 
 
 @intrinsic
+def address(typing: Any, at: Any) -> Any:
+    """Where the numbers are, in bytes."""
+    return types.int64(at), lambda context, build, signature, given: build.ptrtoint(given[0], _I64)
+
+
+@intrinsic
 def get(typing: Any, at: Any, index: Any) -> Any:
     """One number, as it is stored."""
     return at.dtype(at, index), lambda context, build, signature, given: build.load(build.gep(given[0], [given[1]]))

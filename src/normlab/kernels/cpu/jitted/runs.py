@@ -9,6 +9,7 @@ from normlab.kernels.cpu.jitted.activation import activated, passed_back
 from normlab.kernels.cpu.jitted.lanes import (
     WIDTH,
     add,
+    address,
     fill,
     first,
     fma,
@@ -153,12 +154,22 @@ def gradient_sums(dy, x, r, runs, stride, length, mean, scale, shift, slope, kin
 
 
 @njit(error_model="numpy")
+def to_full_line(y, j, size):
+    """How many numbers of `size` bytes there are before sixteen of them begin at a multiple of their size."""
+    return -(address(offset(y, j)) // size) % WIDTH
+
+
+@njit(error_model="numpy")
 def mapped(x, r, y, runs, stride, length, mean, scale, shift, slope, kind, added, past):
-    """y = activation((x − mean) · scale + shift + r) of a set; `past` the caches where each run of `y` is full lines."""
+    """y = activation((x − mean) · scale + shift + r) of a set; from `past` bytes a number on, past the caches."""
     m, a, b = fill(mean), fill(scale), fill(shift)
     for run in range(runs):
         j = run * stride
         end = j + length
+        head = min(to_full_line(y, j, past), length) if past else 0
+        if head:
+            store_first(y, j, _at(x, r, j, head, m, a, b, slope, kind, added), head)
+            j += head
         while j + WIDTH <= end:
             z = fma(sub(load(x, j), m), a, b)
             if added:
@@ -171,23 +182,33 @@ def mapped(x, r, y, runs, stride, length, mean, scale, shift, slope, kind, added
             j += WIDTH
         if j < end:
             rest = end - j
-            if length > WIDTH:  # once more what was stored already
+            if length > WIDTH and not past:  # once more what was stored already
                 j, rest = end - WIDTH, WIDTH
-            z = fma(sub(load_first(x, j, rest), m), a, b)
-            if added:
-                z = add(z, load_first(r, j, rest))
-            store_first(y, j, activated(z, kind, slope), rest)
+            store_first(y, j, _at(x, r, j, rest, m, a, b, slope, kind, added), rest)
+
+
+@njit(error_model="numpy")
+def _at(x, r, j, count, m, a, b, slope, kind, added):
+    """Fewer than sixteen."""
+    z = fma(sub(load_first(x, j, count), m), a, b)
+    if added:
+        z = add(z, load_first(r, j, count))
+    return activated(z, kind, slope)
 
 
 @njit(error_model="numpy")
 def mapped_back(
     dy, x, r, dx, dr, runs, stride, length, mean, scale, shift, per_x, per_one, slope, kind, added, past
 ):  # fmt: skip
-    """dx = g · scale + (x − mean) · per_x + per_one of a set, and dr = g."""
+    """dx = g · scale + (x − mean) · per_x + per_one of a set, and dr = g, which begins at a line as dx does."""
     m, a, b, px, p1 = fill(mean), fill(scale), fill(shift), fill(per_x), fill(per_one)
     for run in range(runs):
         j = run * stride
         end = j + length
+        head = min(to_full_line(dx, j, past), length) if past else 0
+        if head:
+            _back_at(dy, x, r, dx, dr, j, head, m, a, b, px, p1, slope, kind, added)
+            j += head
         while j + WIDTH <= end:
             c = sub(load(x, j), m)
             z = fma(c, a, b)
@@ -207,13 +228,19 @@ def mapped_back(
             j += WIDTH
         if j < end:
             rest = end - j
-            if length > WIDTH:
+            if length > WIDTH and not past:
                 j, rest = end - WIDTH, WIDTH
-            c = sub(load_first(x, j, rest), m)
-            z = fma(c, a, b)
-            if added:
-                z = add(z, load_first(r, j, rest))
-            g = passed_back(load_first(dy, j, rest), z, kind, slope)
-            store_first(dx, j, fma(g, a, fma(c, px, p1)), rest)
-            if added:
-                store_first(dr, j, g, rest)
+            _back_at(dy, x, r, dx, dr, j, rest, m, a, b, px, p1, slope, kind, added)
+
+
+@njit(error_model="numpy")
+def _back_at(dy, x, r, dx, dr, j, count, m, a, b, px, p1, slope, kind, added):
+    """Fewer than sixteen."""
+    c = sub(load_first(x, j, count), m)
+    z = fma(c, a, b)
+    if added:
+        z = add(z, load_first(r, j, count))
+    g = passed_back(load_first(dy, j, count), z, kind, slope)
+    store_first(dx, j, fma(g, a, fma(c, px, p1)), count)
+    if added:
+        store_first(dr, j, g, count)
