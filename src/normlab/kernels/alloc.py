@@ -1,8 +1,8 @@
 """The only place where kernels get memory for what they return.
 
-A large tensor comes fresh from the system, which clears it page by page: that costs more than all that is computed in
-it. Batch norm of (32, 64, 112, 112), 103 MB, takes 32 ms that way, 12 ms in pages of 2 MB, and 6 ms into memory that was
-in use before. So what is freed here is kept for the next tensor of about that size, as PyTorch does on a GPU.
+A large tensor comes fresh from the system, which clears it page by page: that costs more than all that is computed
+in it. Batch norm of (32, 64, 112, 112), 103 MB, takes 32 ms that way, 12 ms in pages of 2 MB, and 6 ms into memory
+that was in use before. So what is freed here is kept for the next tensor of about that size, as PyTorch does on a GPU.
 """
 
 import mmap

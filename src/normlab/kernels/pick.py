@@ -99,7 +99,7 @@ def backend(choice: Choice) -> Iterator[None]:
 
     Args:
         choice: `torch`, PyTorch's own functions; `fused`, our kernels, or an error where there is none; or `auto`, the
-            faster one. Outside of any context the environment variable NORMLAB_BACKEND decides; `auto` if it is not set.
+            faster one. Outside of any context the environment variable NORMLAB_BACKEND decides, or else `auto`.
 
     Raises:
         InvalidInputError: there is no such backend.

@@ -75,8 +75,8 @@ def lean() -> Iterator[None]:
     Gradients are the same to the bit, and backward may come after the context. It serves where our kernels compute the
     norm, so for large tensors on the processor, and where the next layer keeps that output itself, as convolutions and
     linear layers do. Nothing changes where a residual was added, whose sum the next block needs as well; within
-    `torch.utils.checkpoint`, which keeps nothing; and in what `torch.compile` has compiled, which decides itself what it
-    keeps. `normlab.accelerate_(model, lean=True)` does the same for each forward of a model.
+    `torch.utils.checkpoint`, which keeps nothing; and in what `torch.compile` has compiled, which decides for itself.
+    `normlab.accelerate_(model, lean=True)` does the same for each forward of a model.
 
     Example:
         >>> from normlab.layers import BatchNormAct2d

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from normlab import errors
 from normlab.kernels import alloc
 from normlab.kernels.activation import Activation, After
 from normlab.kernels.cpu import compiled, team
@@ -59,6 +60,7 @@ def batch_norm_fwd(
         given: statistics to normalize by, as they are returned, instead of those of x.
     """
     lies = _known_layout(x, axis)
+    _check_channels(x, lies.channels, weight=weight, bias=bias, given=given)
     weight, bias = _parameters(weight, bias, lies.channels, wide(x))
     y = alloc.empty_like(x)
     statistics = alloc.empty(4, lies.channels, dtype=wide(x)) if given is None else given
@@ -164,9 +166,22 @@ def _known_layout(x: Tensor, axis: int) -> _Layout:
 
 def _as_x(a: Tensor | None, x: Tensor) -> Tensor | None:
     """Another tensor of that shape, in the layout of `x`."""
-    if a is None or (a.stride() == x.stride() and a.dtype == x.dtype):
+    if a is None or (a.stride() == x.stride() and a.dtype == x.dtype and not (a.is_neg() or a._is_zerotensor())):
         return a
     return torch.empty_like(x).copy_(a)
+
+
+def _check_channels(x: Tensor, channels: int, **each: Tensor | None) -> None:
+    """A kernel reads as many numbers as there are channels, wherever it is told that they lie."""
+    problems = []
+    for name, value in each.items():
+        if value is None:
+            continue
+        entries = value.numel() // 4 if name == "given" else value.numel()
+        if entries != channels or value.device != x.device:
+            rule = f"`{name}` must have {channels} entries, one for each channel of `x`, and lie where it does."
+            problems.append(errors.Problem(rule, errors.describe(**{name: value, "x": x})))
+    errors.invalid_input("batch_norm", problems)
 
 
 def _parameters(weight: Tensor | None, bias: Tensor | None, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,11 @@ from torch import Tensor
 
 # NumPy has no bfloat16, and Numba no float16 on a processor: 16 bits stand for them, of one sign or the other
 ZERO: dict[torch.dtype, Any] = {
-    torch.float32: np.float32(0), torch.float64: np.float64(0), torch.bfloat16: np.uint16(0), torch.float16: np.int16(0),
-}  # fmt: skip
+    torch.float32: np.float32(0),
+    torch.float64: np.float64(0),
+    torch.bfloat16: np.uint16(0),
+    torch.float16: np.int16(0),
+}
 
 
 def at(x: Tensor | None) -> int:

@@ -57,7 +57,7 @@ def _sigmoid(z):
 
 @njit(error_model="numpy")
 def _normal(z):
-    """The normal distribution function, erfc(−z/√2)/2, as Press et al., Numerical Recipes, 6.2.2: to 1.2e-7 of itself."""
+    """The normal distribution, erfc(−z/√2)/2, to 1.2e-7 of itself: Press et al., Numerical Recipes, section 6.2."""
     x = mul(z, constant(z, 0.7071067811865476))
     size = where_positive(x, x, sub(constant(z, 0.0), x))
     t = div(constant(z, 1.0), fma(size, constant(z, 0.5), constant(z, 1.0)))

@@ -32,9 +32,8 @@ def share_of(part, parts, runs, length):
 @njit(error_model="numpy")
 def coefficients(weight, bias, statistics, channels, c, one):
     """Mean, scale and shift as numbers of the dtype of the statistics: y = (x − mean) · scale + shift."""
-    mean, left, rstd = (
-        get(statistics, MEAN * channels + c), get(statistics, LEFT * channels + c), get(statistics, RSTD * channels + c),
-    )  # fmt: skip
+    mean, left = get(statistics, MEAN * channels + c), get(statistics, LEFT * channels + c)
+    rstd = get(statistics, RSTD * channels + c)
     scale = rounded(float(get(weight, c)) * rstd, one)
     return mean, scale, rounded(float(get(bias, c)) - float(left) * scale, one)
 

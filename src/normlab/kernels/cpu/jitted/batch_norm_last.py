@@ -1,7 +1,7 @@
 """Batch norm of (rows, C), the channels last in memory: read twice, the second time backwards, from what the cache has.
 
-Slices of channels that stay in the cache between the readings are slower, by a tenth at 128 channels to a half at 16, as
-little of each line of memory and page is read then.
+Slices of channels that stay in the cache between the readings are slower, by a tenth at 128 channels to a half at 16,
+as little of each line of memory and page is read then.
 """
 
 from numba import njit

@@ -1,7 +1,8 @@
 """Sixteen numbers at once: the one type that the kernels compute with.
 
 LLVM turns sixteen float32 into one register of AVX-512, two of AVX, or four of SSE or NEON. The numbers are the same on
-each, as nothing here may be reordered. A 16-bit format is widened when it is loaded and rounded to the nearest, ties to even, when it is stored.
+each, as nothing here may be reordered. A 16-bit format is widened when it is loaded, and rounded to the nearest, ties
+to even, when it is stored.
 """
 
 from typing import Any
