@@ -11,6 +11,7 @@ from normlab import errors
 from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.pick import pick
 from normlab.layers.explicit import NARROW, Explicit, in_backward
+from normlab.layers.held import held
 from normlab.ops.batch_norm import batch_norm, batch_norm_act, batch_norm_into, moments_from
 from normlab.ops.moments import Moments
 from normlab.ops.sync_batch_norm import sync_batch_norm, sync_moments_of
@@ -46,31 +47,35 @@ class BatchNormOptions(Explicit):
         self.count_skipped()
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        mean, var, commits = self.running()
-        if self._has_kernel(input, mask, NOTHING):
-            return self._by_kernel(input, NOTHING)
-        if (
-            mask is None and mean is not None and var is not None and commits is not None and var.dtype not in NARROW
-            and self._is_plain() and isinstance(input, Tensor)
-            and pick("batch_norm", input, None, self.axis) == "stock" and not in_backward()
-        ):  # fmt: skip
-            return self._as_torch(input, mean, var)
+        if mask is None and isinstance(input, Tensor) and self.whole and not self._together():
+            backend = pick("batch_norm", input, None, self.axis)
+            if backend == "fused" and self._all_in_one(input):
+                return self._by_kernel(input, NOTHING)
+            mean, var, commits = self.running()
+            if (
+                backend == "stock" and mean is not None and var is not None and commits is not None
+                and self._is_plain() and var.dtype not in NARROW and not in_backward()
+            ):  # fmt: skip
+                return self._as_torch(input, mean, var, commits)
         return super().forward(input, mask)
 
     def _has_kernel(self, x: Tensor, mask: Tensor | None, after: After) -> bool:
-        """Whether one of ours does all of it: not where it is committed what does not normalize."""
+        """Whether one of ours computes the norm and what follows."""
         return (
-            isinstance(x, Tensor) and mask is None and self.whole and not self._together()
-            and -x.ndim <= self.axis < x.ndim and (self._by_batch() or not self._commits())
+            isinstance(x, Tensor) and mask is None and self.whole and not self._together() and self._all_in_one(x)
             and pick("batch_norm", x, None, self.axis, after) == "fused"
         )  # fmt: skip
+
+    def _all_in_one(self, x: Tensor) -> bool:
+        """Not where it is committed what does not normalize."""
+        return -x.ndim <= self.axis < x.ndim and (self._by_batch() or not self._commits())
 
     def _by_kernel(self, x: Tensor, after: After) -> Tensor:
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
         self._check_channels(x)
         learned: tuple[Any, Any] = self.weight, self.bias
         how: dict[str, Any] = {"eps": self.eps, "axis": self.axis}
-        mean, var, _ = self.running()
+        mean, var, commits = self.running()
         if not self._by_batch() and mean is not None and var is not None:
             return batch_norm_act(x, *learned, after, **how, given=(mean, var))[0]
         self._check_values(x)
@@ -79,31 +84,46 @@ class BatchNormOptions(Explicit):
         if self._commits():
             moments = moments_from(statistics.detach(), x.numel() // self.num_features)
             share = self.momentum
-            if self._is_plain() and share and mean is not None and var is not None and not in_backward():
+            if (
+                mean is not None and var is not None and commits is not None and share
+                and self._is_plain() and not in_backward()
+            ):  # fmt: skip
                 self.take(mean.lerp(moments.mean.to(mean), share), var.lerp(moments.var.to(var), share))
             else:
                 self._commit([moments])
         return y
 
     def _is_plain(self) -> bool:
-        """Whether this is the training step of PyTorch's layer."""
+        """Whether this is the training step of PyTorch's layer, where one process sees the whole batch."""
         return (
-            self.training and self.track_running_stats and self.whole and not self._together() and self.taker is None
+            self.training and self.track_running_stats and self.taker is None
             and self.normalize_with == self.commit_when == "mode" and self.rule == "ema" and self.momentum is not None
         )  # fmt: skip
 
-    def _as_torch(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """PyTorch computes the new running statistics, on copies: the same to the bit, and 10 µs less at (64, 64)."""
-        self._check_input_dim(x)  # type: ignore[no-untyped-call]
-        self._check_channels(x)
-        self._check_values(x)
-        self._check_eps()
+    def _as_torch(self, x: Tensor, mean: Tensor, var: Tensor, commits: Tensor) -> Tensor:
+        """PyTorch computes the new running statistics, the same to the bit."""
+        self._check(x)
+        learned = self._parameters
+        how: tuple[Any, ...] = learned["weight"], learned["bias"], self.momentum, self.eps, self.axis
+        if var.is_cpu and not torch.compiler.is_compiling():
+            mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
+            mine.save()
+            y = batch_norm_into(x, mine.mean, mine.var, *how)
+            if not mine.accept():
+                self.refuse()
+            return y
         new_mean, new_var = mean.clone(), var.clone()
-        y = batch_norm_into(
-            x, self.weight, self.bias, new_mean, new_var, momentum=self.momentum, eps=self.eps, axis=self.axis
-        )
+        y = batch_norm_into(x, new_mean, new_var, *how)
         self.take(new_mean, new_var)
         return y
+
+    def _check(self, x: Tensor) -> None:
+        """Of a batch that is to be normalized by its own statistics."""
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        if self.axis != 1 or x.shape[1] != self.num_features or x.numel() <= self.num_features or self.eps <= 0:
+            self._check_channels(x)  # each in full, as they are rarely needed
+            self._check_values(x)
+            self._check_eps()
 
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         learned: tuple[Any, Any] = self.weight, self.bias

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from normlab import errors
 from normlab.kernels.activation import ACTIVATIONS, Activation, After
 from normlab.layers.batch_norm import BatchNormOptions
+from normlab.layers.explicit import is_traced
 
 
 class BatchNormActOptions(BatchNormOptions):
@@ -20,13 +21,17 @@ class BatchNormActOptions(BatchNormOptions):
     def forward(  # type: ignore[override]
         self, input: Tensor, residual: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
+        if is_traced(input):
+            y: Tensor = self._as_leaf(input, residual, mask)
+            return y
         after = After(self.activation, self.slope, residual)
         if self._has_kernel(input, mask, after):
             return self._by_kernel(input, after)
         return after.of(super().forward(input, mask))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, activation={self.activation}"
+        said = super().extra_repr()  # which has the options that were chosen
+        return said if self.activation != type(self).activation else f"{said}, activation={self.activation}"
 
     def _contradictions(self, options: dict[str, Any]) -> Iterator[errors.Problem]:
         yield from super()._contradictions(options)

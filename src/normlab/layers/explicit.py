@@ -82,7 +82,7 @@ class Explicit(nn.modules.batchnorm._NormBase):
             self.register_buffer("skipped_non_finite", zero, persistent=False)
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        if _is_traced(input):
+        if is_traced(input):
             y: Tensor = self._as_leaf(input, mask)
             return y
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
@@ -201,10 +201,12 @@ class Explicit(nn.modules.batchnorm._NormBase):
         """Whether all of it is; in the dtype that it is kept in, which may be narrower than that of the moments."""
         return mean.abs().amax().isfinite() & var.amax().isfinite()
 
-    def _as_leaf(self, input: Any, mask: Any) -> Any:
+    def _as_leaf(self, input: Any, *others: Any) -> Any:
         """`torch.fx` takes the layers of PyTorch as a whole; so it does ours."""
-        path = input.tracer.path_of_module(self)
-        return input.tracer.create_proxy("call_module", path, (input,) if mask is None else (input, mask), {})
+        given = [input, *others]
+        while given[-1] is None:
+            given.pop()
+        return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), tuple(given), {})
 
     def write(self, moments: Moments) -> None:
         """Puts the statistics after a commit in the place of the running ones, whoever may have claimed the commit."""
@@ -275,7 +277,7 @@ class Explicit(nn.modules.batchnorm._NormBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy made inside of a scope is not in it."""
-        return {name: value for name, value in self.__dict__.items() if name != "taker"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("taker", "held")}
 
 
 def let_fall(layer: Explicit, found: list[Moments]) -> None:
@@ -287,7 +289,7 @@ def explicit_layers(model: nn.Module) -> list[Explicit]:
     return [each for each in model.modules() if isinstance(each, Explicit)]
 
 
-def _is_traced(x: Any) -> bool:
+def is_traced(x: Any) -> bool:
     """Whether `torch.fx` is following what becomes of it."""
     return isinstance(x, Proxy)
 
