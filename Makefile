@@ -1,7 +1,7 @@
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint docs statistics bench clean
+.PHONY: demo test lint docs statistics bench performance clean
 
 demo: .venv/installed          ## the main job: compare normalizations on real digits
 	$(BIN)/normlab compare
@@ -21,9 +21,14 @@ docs: .venv/installed-dev      ## docs/cli.md, made from the program itself
 statistics: .venv/installed-dev ## docs/statistics.md: where the tools in use give wrong numbers, measured now
 	$(BIN)/python -m benchmarks.correctness
 
-bench: .venv/installed-dev     ## figures under benchmarks/results/
+# Speed first: it stops if the tests of kernels, ops and layers are red, and wants a machine on which nothing else runs.
+bench: .venv/installed-dev     ## figures under benchmarks/results/, docs/performance.md
+	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.bench_lab
 	$(BIN)/python -m benchmarks.bench_engine
+
+performance: .venv/installed-dev ## docs/performance.md and its picture again, from the newest results
+	$(BIN)/python -m benchmarks.performance
 
 clean:
 	rm -rf .venv build dist

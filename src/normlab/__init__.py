@@ -17,9 +17,12 @@ __version__ = "0.1.0"
 MODULES = ("errors", "lab", "layers", "reference", "tools")
 NAMES = {
     "accumulate": "normlab.layers",
+    "backend": "normlab.kernels.pick",
     "domain": "normlab.layers",
     "functional_call": "normlab.layers",
+    "lean": "normlab.ops.lean",
     "stats_frozen": "normlab.layers",
+    "accelerate_": "normlab.tools",
     "drop_bias_": "normlab.tools",
     "fold_": "normlab.tools",
     "freeze_": "normlab.tools",

@@ -19,10 +19,8 @@ WRITES: tuple[Op, ...] = ("batch_norm", "instance_norm")
 # in the place of the choice, for tests that hold every backend against PyTorch
 forced: Backend | None = None
 
-# From so many values on our kernels are faster than PyTorch's, with all that comes with a call. `docs/performance.md`.
-WORTH: dict[Op, int] = {
-    "batch_norm": 1 << 16, "layer_norm": 1 << 17, "group_norm": 1 << 17, "instance_norm": 1 << 17, "rms_norm": 1 << 16,
-}  # fmt: skip
+# Values below which nobody looks further: there PyTorch's are faster than any kernel that is called from Python.
+LEAST = 1 << 14
 
 
 def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = NOTHING) -> Backend:
@@ -61,7 +59,10 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
             problem = errors.Problem("there is no fused kernel for this.", f"{reason}; {errors.describe(x=x)}", fix)
             errors.invalid_input(op, [problem])
         return "fused"
-    if choice == "auto" and x.numel() >= WORTH[op] and not why_not_fused(op, x, mask, sets, after):
+    if (
+        choice == "auto" and x.numel() >= LEAST
+        and not why_not_fused(op, x, mask, sets, after) and _kernels(op).worth(x, sets, after)
+    ):  # fmt: skip
         return "fused"
     if transformed() and (mask is not None or op in WRITES):
         return "formula"
@@ -74,25 +75,29 @@ def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, 
     """Why our kernels cannot compute this, whatever its size; nothing if they can."""
     if mask is not None:
         return "it has a mask"
-    if op != "batch_norm":
-        return "there is no kernel yet"
     if x.device.type != "cpu":
         return f"it lies on {x.device.type}"
     if type(x) not in (Tensor, nn.Parameter) or transformed():
         return "it is followed by a transform or a subclass of Tensor"
-    if torch.compiler.is_exporting() or (not torch.compiler.is_compiling() and _watched()):
-        return "its operations are watched one by one"
-    if x.layout != torch.strided or x.is_neg():
-        return "its numbers do not lie in memory as they are"
+    if torch.compiler.is_exporting():
+        return "it is exported"
+    if not torch.compiler.is_compiling():
+        if _watched():
+            return "its operations are watched one by one"
+        if x.layout != torch.strided or x.is_neg():
+            return "its numbers do not lie in memory as they are"
     reason: str = _kernels(op).why_not(x, sets, after)
     return reason
 
 
 def _kernels(op: Op) -> Any:
     """The launchers of an op, which are imported when a tensor is first large enough."""
-    from normlab.kernels.cpu import batch_norm
+    from normlab.kernels.cpu import batch_norm, group_norm, layer_norm, rms_norm
 
-    return batch_norm
+    return {
+        "batch_norm": batch_norm, "layer_norm": layer_norm, "group_norm": group_norm, "instance_norm": group_norm,
+        "rms_norm": rms_norm,
+    }[op]  # fmt: skip
 
 
 @contextmanager

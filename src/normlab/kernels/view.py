@@ -43,6 +43,16 @@ class View:
         return tuple(axis for axis in range(4) if axis not in self.weight_axes)
 
     @property
+    def sets(self) -> int:
+        """How many there are."""
+        return math.prod([size for axis, size in enumerate(self.shape) if axis not in self.axes])
+
+    @property
+    def entries(self) -> int:
+        """Of `weight` and `bias`."""
+        return math.prod([self.shape[axis] for axis in self.weight_axes])
+
+    @property
     def set_size(self) -> int:
         """Values in one set."""
         return math.prod([self.shape[axis] for axis in self.axes])  # a list, for torch.compile

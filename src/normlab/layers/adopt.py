@@ -10,7 +10,10 @@ from torch import nn
 from normlab.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from normlab.layers.combined import combined
 from normlab.layers.explicit import Explicit, explicit_layers
+from normlab.layers.group_norm import GroupNorm
 from normlab.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from normlab.layers.layer_norm import LayerNorm
+from normlab.layers.rms_norm import RMSNorm
 
 OURS: dict[type[nn.Module], type[Explicit]] = {
     nn.BatchNorm1d: BatchNorm1d,
@@ -20,6 +23,11 @@ OURS: dict[type[nn.Module], type[Explicit]] = {
     nn.InstanceNorm1d: InstanceNorm1d,
     nn.InstanceNorm2d: InstanceNorm2d,
     nn.InstanceNorm3d: InstanceNorm3d,
+}
+WITHOUT_STATISTICS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.LayerNorm: LayerNorm,
+    nn.GroupNorm: GroupNorm,
+    nn.RMSNorm: RMSNorm,
 }
 
 
@@ -39,11 +47,23 @@ def adopted_class(layer: nn.Module) -> type[nn.Module] | str:
     stock = next((each for each in OURS if isinstance(layer, each)), None)
     if stock is None:
         return f"{type(layer).__name__} keeps no running statistics" if _has_none(layer) else _unknown(layer)
-    if "forward" in vars(layer) or not all(map(_calls_super, _forwards_above(type(layer), stock))):
-        return _unknown(layer)
-    if type(layer) is stock:
-        return OURS[stock]
-    return combined(type(layer).__name__, type(layer), OURS[stock])
+    return _in_place_of(stock, OURS[stock], layer)
+
+
+def our_class(layer: nn.Module) -> type[nn.Module] | str:
+    """As `adopted_class`, for the norms without running statistics too.
+
+    Example:
+        >>> our_class(nn.GroupNorm(1, 3)).__module__
+        'normlab.layers.group_norm'
+    """
+    if isinstance(layer, (Explicit, *WITHOUT_STATISTICS.values())):
+        return type(layer)
+    table = OURS | WITHOUT_STATISTICS
+    stock = next((each for each in table if isinstance(layer, each)), None)
+    if stock is None:
+        return f"{type(layer).__name__} is none of the norms that have a counterpart in `normlab.layers`"
+    return _in_place_of(stock, table[stock], layer)
 
 
 def adopt(layer: nn.Module) -> None:
@@ -75,8 +95,15 @@ def disown(layer: nn.Module, its_class: type[nn.Module]) -> None:
     layer.__class__ = its_class
     layer._buffers.pop("skipped_non_finite", None)
     layer._non_persistent_buffers_set.discard("skipped_non_finite")
-    for name in ("skipped_recomputed", "taker", "for_a_while"):
+    for name in ("skipped_recomputed", "taker", "held", "for_a_while"):
         layer.__dict__.pop(name, None)
+
+
+def _in_place_of(stock: type[nn.Module], ours: type[nn.Module], layer: nn.Module) -> type[nn.Module] | str:
+    """Ours for a layer of PyTorch, or for a subclass whose forward calls the one of PyTorch."""
+    if "forward" in vars(layer) or not all(map(_calls_super, _forwards_above(type(layer), stock))):
+        return _unknown(layer)
+    return ours if type(layer) is stock else combined(type(layer).__name__, type(layer), ours)
 
 
 def _forwards_above(its_class: type[nn.Module], stock: type[nn.Module]) -> Iterator[Any]:

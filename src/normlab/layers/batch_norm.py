@@ -82,16 +82,21 @@ class BatchNormOptions(Explicit):
         self._check_eps()
         y, statistics = batch_norm_act(x, *learned, after, **how)
         if self._commits():
-            moments = moments_from(statistics.detach(), x.numel() // self.num_features)
-            share = self.momentum
-            if (
-                mean is not None and var is not None and commits is not None and share
-                and self._is_plain() and not in_backward()
-            ):  # fmt: skip
-                self.take(mean.lerp(moments.mean.to(mean), share), var.lerp(moments.var.to(var), share))
-            else:
-                self._commit([moments])
+            self._commit_of_kernel(statistics, x.numel() // self.num_features)
         return y
+
+    def _commit_of_kernel(self, statistics: Tensor, count: int) -> None:
+        mean, var, commits = self.running()
+        if (
+            mean is None or var is None or commits is None or self.momentum is None or torch.compiler.is_compiling()
+            or not self._is_plain() or in_backward() or not mean.dtype == var.dtype == statistics.dtype
+        ):  # fmt: skip
+            self._commit([moments_from(statistics.detach(), count)])
+            return
+        new = statistics.numpy()
+        mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
+        if not mine.move(new[0], new[3] * (count / (count - 1)), self.momentum):
+            self.refuse()
 
     def _is_plain(self) -> bool:
         """Whether this is the training step of PyTorch's layer, where one process sees the whole batch."""

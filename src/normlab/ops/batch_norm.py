@@ -1,5 +1,7 @@
 """Batch norm: moments over (N, S) for each channel."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -207,32 +209,11 @@ def _backward(
 registered_batch_norm = registered("batch_norm", batch_view, Kernels(_forward, _backward))
 
 
-def _fused_forward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, sets: int, eps: float, after: After, given: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    from normlab.kernels.cpu.batch_norm import batch_norm_fwd
+@cache
+def _kernels() -> fused.Kernels:
+    from normlab.kernels.cpu.batch_norm import batch_norm_bwd, batch_norm_fwd
 
-    return batch_norm_fwd(x, weight, bias, sets, eps, after, given)
-
-
-def _fused_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, statistics: Tensor, sets: int, after: After,
-    given: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
-    from normlab.kernels.cpu.batch_norm import batch_norm_bwd
-
-    return batch_norm_bwd(dy, x, weight, bias, statistics, sets, after, given=given)
+    return fused.Kernels(batch_norm_fwd, batch_norm_bwd)
 
 
-def _plain(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, sets: int, eps: float, after: After, given: Tensor | None
-) -> Tensor:
-    view = batch_view(x, sets)
-    if given is None:
-        return after.of(formula.normalize(x, weight, bias, None, view, eps).y)
-    return after.of(formula.normalize_with(x, weight, bias, None, given[0], given[2], view))
-
-
-fused_batch_norm = fused.fused(
-    "batch_norm", fused.Kernels(_fused_forward, _fused_backward, _plain, lambda x, axis: x.shape[axis])
-)
+fused_batch_norm = fused.fused("batch_norm", batch_view, _kernels)

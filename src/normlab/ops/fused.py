@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from normlab.kernels import formula
 from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.pick import transformed
+from normlab.kernels.view import View
 from normlab.ops.lean import is_lean, remember
 
 FORWARD = (
@@ -27,20 +29,23 @@ class Kernels(NamedTuple):
     `forward(x, weight, bias, sets, eps, after, given)` returns y and the statistics (4, sets): mean, what their dtype
     leaves out of it, 1 / √(var + eps), biased variance; with `given` statistics it returns these. `backward(dy, x,
     weight, bias, statistics, sets, after, given)` returns dx, dweight, dbias and the gradient of the residual.
-    `formula` is y in operations of PyTorch, which can be differentiated again.
     """
 
     forward: Function
     backward: Function
-    formula: Function
-    number_of_sets: Callable[[Tensor, int], int]
 
 
-def fused(name: str, kernels: Kernels) -> Function:
+def fused(name: str, view_of: Callable[[Tensor, int], View], load: Callable[[], Kernels]) -> Function:
     """Makes `f(x, weight, bias, *, sets, eps, after, given) -> (y, statistics)` of kernels, and registers it as
     `normlab::fused_NAME`.
 
-    In eager mode it is a function of autograd, which costs 25 µs less forward and 60 with backward than the op.
+    In eager mode it is a function of autograd, which costs 25 µs less forward and 60 with backward than the op. Higher
+    derivatives are those of the formula.
+
+    Args:
+        name: of the norm.
+        view_of: makes the view of an input, for the shapes and the formula.
+        load: gives the kernels, when they are first needed.
     """
 
     class Fused(torch.autograd.Function):
@@ -49,7 +54,7 @@ def fused(name: str, kernels: Kernels) -> Function:
             ctx: Any, x: Tensor, weight: Any, bias: Any, residual: Any, given: Any, sets: int, eps: float,
             activation: Any, slope: float,
         ) -> tuple[Tensor, Tensor]:  # fmt: skip
-            y, statistics = kernels.forward(x, weight, bias, sets, eps, After(activation, slope, residual), given)
+            y, statistics = load().forward(x, weight, bias, sets, eps, After(activation, slope, residual), given)
             ctx.save_for_backward(x, weight, bias, residual, statistics)
             ctx.how = given is not None, sets, eps, activation, slope
             ctx.mark_non_differentiable(statistics)
@@ -61,15 +66,15 @@ def fused(name: str, kernels: Kernels) -> Function:
             if dy is None:
                 return (None,) * 9
             if torch.is_grad_enabled() or _is_many(dy):
-                return *_again(kernels, dy, ctx), *[None] * 5
+                return *_again(view_of, dy, ctx), *[None] * 5
             x, weight, bias, residual, statistics = ctx.saved_tensors
             given, sets, _, activation, slope = ctx.how
-            dx, dweight, dbias, dresidual = kernels.backward(
+            dx, dweight, dbias, dresidual = load().backward(
                 dy, x, weight, bias, statistics, sets, After(activation, slope, residual), given
             )
             return dx, _like(dweight, weight), _like(dbias, bias), dresidual, None, None, None, None, None
 
-    op = _registered(name, kernels)
+    op = _registered(name, view_of, load)
 
     def call(
         x: Tensor, weight: Tensor | None, bias: Tensor | None, *, sets: int, eps: float, after: After = NOTHING,
@@ -82,13 +87,13 @@ def fused(name: str, kernels: Kernels) -> Function:
         y, statistics = Fused.apply(*arguments)  # type: ignore[no-untyped-call]
         if is_lean() and after.residual is None:
             constants = [None if each is None else each.detach() for each in (x, weight, bias)]
-            remember(y, lambda: kernels.forward(*constants, sets, eps, after, statistics)[0], *constants, statistics)
+            remember(y, lambda: load().forward(*constants, sets, eps, after, statistics)[0], *constants, statistics)
         return y, statistics
 
     return call
 
 
-def _registered(name: str, kernels: Kernels) -> Function:
+def _registered(name: str, view_of: Callable[[Tensor, int], View], load: Callable[[], Kernels]) -> Function:
     def compute(
         x: Tensor,
         weight: Any,
@@ -101,7 +106,7 @@ def _registered(name: str, kernels: Kernels) -> Function:
         slope: float,
     ) -> tuple[Tensor, Tensor]:
         after = After(activation, slope, residual)
-        y, statistics = kernels.forward(x, weight, bias, sets, eps, after, given)
+        y, statistics = load().forward(x, weight, bias, sets, eps, after, given)
         return y, statistics if given is None else statistics.new_empty(0)  # a result must not be an argument
 
     def compute_back(
@@ -109,8 +114,8 @@ def _registered(name: str, kernels: Kernels) -> Function:
         activation: Any, slope: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         after = After(activation, slope, residual)
-        dx, dweight, dbias, dresidual = kernels.backward(dy, x, weight, bias, statistics, sets, after, given)
-        return dx, dweight.clone(), dbias.clone(), dx.new_empty(0) if dresidual is None else dresidual
+        dx, dweight, dbias, dresidual = load().backward(dy, x, weight, bias, statistics, sets, after, given)
+        return dx, dweight, dbias.clone(), dx.new_empty(0) if dresidual is None else dresidual  # two may be one tensor
 
     forward = torch.library.custom_op(f"normlab::fused_{name}", compute, mutates_args=(), schema=FORWARD)
     backward = torch.library.custom_op(
@@ -130,7 +135,7 @@ def _registered(name: str, kernels: Kernels) -> Function:
         slope: float,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(x.dtype, torch.float32)
-        shape = [4, kernels.number_of_sets(x, sets)] if given is None else [0]
+        shape = [4, view_of(x, sets).sets] if given is None else [0]
         return torch.empty_like(x), x.new_empty(shape, dtype=wide)
 
     @backward.register_fake
@@ -138,8 +143,7 @@ def _registered(name: str, kernels: Kernels) -> Function:
         dy: Tensor, x: Tensor, weight: Any, bias: Any, residual: Any, statistics: Tensor, given: bool, sets: int,
         activation: Any, slope: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        entries = weight.numel() if weight is not None else kernels.number_of_sets(x, sets)
-        each = statistics.new_empty([entries])
+        each = statistics.new_empty([view_of(x, sets).entries])
         dresidual = x.new_empty([0]) if residual is None else torch.empty_like(x)
         return torch.empty_like(x), each, torch.empty_like(each), dresidual
 
@@ -162,7 +166,7 @@ def _registered(name: str, kernels: Kernels) -> Function:
     return forward
 
 
-def _again(kernels: Kernels, dy: Tensor, ctx: Any) -> list[Tensor | None]:
+def _again(view_of: Callable[[Tensor, int], View], dy: Tensor, ctx: Any) -> list[Tensor | None]:
     """The gradients in operations of PyTorch, which can be differentiated in their turn: those of the formula.
 
     Of aliases, as one of the inputs may have been made of another: the way from there to here is not ours.
@@ -171,8 +175,12 @@ def _again(kernels: Kernels, dy: Tensor, ctx: Any) -> list[Tensor | None]:
     *inputs, statistics = ctx.saved_tensors
     with torch.enable_grad():
         x, weight, bias, residual = inputs = [None if each is None else each.view_as(each) for each in inputs]
-        known = statistics if given else None
-        y = kernels.formula(x, weight, bias, sets, eps, After(activation, slope, residual), known)
+        view = view_of(x, sets)
+        if given:
+            y = formula.normalize_with(x, weight, bias, None, statistics[0], statistics[2], view)
+        else:
+            y = formula.normalize(x, weight, bias, None, view, eps).y
+        y = After(activation, slope, residual).of(y)
     wanted = [each for each in inputs if each is not None and each.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=torch.is_grad_enabled(), allow_unused=True))
     return [next(found) if each is not None and each.requires_grad else None for each in inputs]
@@ -184,4 +192,6 @@ def _is_many(dy: Tensor) -> bool:
 
 
 def _like(gradient: Tensor, parameter: Tensor | None) -> Tensor | None:
-    return None if parameter is None else gradient.view(parameter.shape).to(parameter.dtype)
+    if parameter is None or (gradient.shape == parameter.shape and gradient.dtype == parameter.dtype):
+        return None if parameter is None else gradient
+    return gradient.view(parameter.shape).to(parameter.dtype)

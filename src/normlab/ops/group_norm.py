@@ -1,11 +1,14 @@
 """Group norm: moments over (C/G, S) for each sample and group; with as many groups as channels it is instance norm."""
 
+from functools import cache
+
 from torch import Tensor
 from torch.nn import functional
 
 from normlab.kernels import formula
 from normlab.kernels.pick import pick
 from normlab.kernels.view import group_view
+from normlab.ops import fused
 from normlab.ops.checks import mask_like
 from normlab.ops.registered import registered
 
@@ -52,8 +55,11 @@ def group_norm(
         tensor([[[-1.0000, -0.5000,  3.0000],
                  [ 0.0000,  1.5000,  3.0000]]])
     """
-    backend = pick("group_norm", x, mask)
-    if backend == "stock":
+    backend = pick("group_norm", x, mask, groups)
+    if backend == "fused" and x.shape[1] % groups == 0:
+        found: Tensor = fused_group_norm(x, weight, bias, sets=groups, eps=eps)[0]
+        return found
+    if backend in ("fused", "stock"):
         return functional.group_norm(x, groups, weight, bias, eps)
     mask = None if mask is None else mask_like("group_norm", x, mask, 1)
     if backend == "formula":
@@ -63,3 +69,19 @@ def group_norm(
 
 
 registered_group_norm = registered("group_norm", group_view)
+
+
+@cache
+def _kernels() -> fused.Kernels:
+    from normlab.kernels.cpu import group_norm
+
+    return fused.Kernels(
+        lambda x, weight, bias, sets, eps, after, given: group_norm.group_norm_fwd(x, weight, bias, sets, eps),
+        lambda dy, x, weight, bias, statistics, sets, after, given: (
+            *group_norm.group_norm_bwd(dy, x, weight, statistics, sets),
+            None,
+        ),
+    )
+
+
+fused_group_norm = fused.fused("group_norm", group_view, _kernels)

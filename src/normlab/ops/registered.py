@@ -1,6 +1,5 @@
 """How an op is made known to `torch.library`: shapes for the tracer, first and second derivative, vmap."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,8 +66,7 @@ def registered(name: str, view_of: ViewOf, kernels: Kernels | None = None) -> Op
     @forward.register_fake
     def _(x: Tensor, weight: Any, bias: Any, mask: Any, sets: int, eps: float) -> tuple[Tensor, ...]:
         view = view_of(x, sets)
-        number = math.prod(size for axis, size in enumerate(view.shape) if axis not in view.axes)
-        each = x.new_empty([number], dtype=statistics_dtype(x))
+        each = x.new_empty([view.sets], dtype=statistics_dtype(x))
         return torch.empty_like(x), each, torch.empty_like(each), torch.empty_like(each)
 
     @backward.register_fake
@@ -76,7 +74,7 @@ def registered(name: str, view_of: ViewOf, kernels: Kernels | None = None) -> Op
         dy: Tensor, x: Tensor, weight: Any, mask: Any, mean: Any, rstd: Any, sets: int, eps: float
     ) -> tuple[Tensor, ...]:
         view = view_of(x, sets)
-        dweight = x.new_empty([math.prod(view.shape[axis] for axis in view.weight_axes)], dtype=statistics_dtype(x))
+        dweight = x.new_empty([view.entries], dtype=statistics_dtype(x))
         return torch.empty_like(x), dweight, torch.empty_like(dweight)
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

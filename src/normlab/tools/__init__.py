@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from normlab.tools.accelerate import accelerate_ as accelerate_
     from normlab.tools.drop_bias import drop_bias_ as drop_bias_
     from normlab.tools.evaluating import inference as inference
     from normlab.tools.fold import fold_ as fold_
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from normlab.tools.sync import unsync_ as unsync_
 
 PUBLIC = {
+    "accelerate_": "accelerate",
     "drop_bias_": "drop_bias",
     "fold_": "fold",
     "freeze_": "freeze",

@@ -1,4 +1,4 @@
-"""Which layer reads what: one run of a model on an example in eval mode, seen value by value."""
+"""Which layer reads what: one run of a model on an example, seen value by value."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +77,7 @@ class Flow:
             self.value(tensor).uses.append(use)
 
 
-def trace(model: nn.Module, example: Any) -> Flow:
+def trace(model: nn.Module, example: Any, training: bool = False) -> Flow:
     """Runs the model once in eval mode, and sees who makes and who reads each value, whatever the control flow is.
 
     Seen are layers, functions and methods, single operations (those inside scripted functions too), what is returned,
@@ -88,6 +88,7 @@ def trace(model: nn.Module, example: Any) -> Flow:
     Args:
         model: a network that is not compiled or scripted.
         example: what it is called with (`call`).
+        training: run it in train mode instead.
 
     Returns:
         Every call of a layer, and the uses of every value.
@@ -105,7 +106,7 @@ def trace(model: nn.Module, example: Any) -> Flow:
     for tensor in tensors_in(example):
         flow.value(tensor, "outside the model")
     with left_alone(model), _watched(model, flow):
-        model.eval()
+        model.train(training)
         with _Functions(flow), _Operations(flow):
             output = call(model, example)
         flow.read(tensors_in(output), "the caller of the model")

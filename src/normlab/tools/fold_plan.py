@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from normlab.tools.activations import AddAndActivate
 from normlab.tools.called import call
 from normlab.tools.dataflow import trace
 from normlab.tools.fold_border import border_for, has_border, pads_with_zeros, take_padding_away, why_not_padded
@@ -23,6 +24,7 @@ from normlab.tools.fold_where import (
     why_not_before,
     why_not_fixed_scale,
 )
+from normlab.tools.kinds import does_more
 from normlab.tools.reached import left_alone
 
 CHANGED = ("_parameters", "padding", "_reversed_padding_repeated_twice")  # of a weight layer
@@ -116,7 +118,7 @@ def _fold(where: Where, name: str, norm: nn.Module, border: str) -> Fold | str:
         reason = f"its input comes from {where.maker(called.inputs[0])}"
     elif not (reason := why_not_before(where, called, before)):
         return Fold(name, norm, before.module, f"into {where.names[before.module]} before it")
-    after = layer_after(where, called)
+    after = "what it does beside stands before the layer after it" if does_more(norm) else layer_after(where, called)
     if isinstance(after, str):
         return f"{reason}, and {after}"
     if why_not := why_not_after(where, called, after):
@@ -156,7 +158,7 @@ def _errors(model: nn.Module, example: Any, folds: Sequence[Fold]) -> dict[Fold,
             enter, leave = _compared(fold, moved)
             first, last = (fold.norm, fold.layer) if fold.after else (fold.layer, fold.norm)
             handles.append(first.register_forward_pre_hook(enter, with_kwargs=True))
-            handles.append(last.register_forward_hook(leave))
+            handles.append(last.register_forward_hook(leave, with_kwargs=True))
         if folds:
             with left_alone(model), full_float32():
                 model.eval()
@@ -180,16 +182,22 @@ def _compared(fold: Fold, moved: dict[Fold, float]) -> tuple[Callable[..., None]
         with suppress(Exception):  # what cannot be computed, or compared under vmap, stays infinitely wrong
             made.append(twin.forward(pad(*inputs, **named)) if fold.after else twin.forward(*inputs, **named))
 
-    def leave(module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def leave(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: torch.Tensor) -> None:
         with suppress(Exception):
-            moved[fold] = relative_error([output], [made.pop()])
+            y = made.pop()
+            if does_more(fold.norm):
+                y = pad(y, *inputs[1:], **named)
+            moved[fold] = relative_error([output], [y])
 
     return enter, leave
 
 
 def _in_place_of(fold: Fold) -> nn.Module:
-    new = border_for(fold.layer, affine_of(fold.norm)) if fold.pad else nn.Identity()
-    return new.train(fold.norm.training)
+    norm: Any = fold.norm
+    if fold.pad:
+        return border_for(fold.layer, affine_of(norm)).train(norm.training)
+    left = AddAndActivate(norm.activation, norm.slope) if does_more(norm) else nn.Identity()
+    return left.train(norm.training)
 
 
 def _fold_into(layer: nn.Module, folds: Sequence[Fold]) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from normlab.layers.explicit import Explicit
 from normlab.tools.dataflow import Call, Flow, Use, Value
 from normlab.tools.fold_maths import affine_of, channel_axis, is_stock, is_weight_layer
-from normlab.tools.kinds import kind_of, why_kept
+from normlab.tools.kinds import does_more, kind_of, why_bound, why_kept
 from normlab.tools.norms import NoNorm, norm_in
 
 FROM_INPUT = "its statistics are taken from the input, so that it is no fixed scale and shift"
@@ -88,12 +88,13 @@ def why_not_fixed_scale(where: Where, norm: nn.Module) -> str:
     """Why a norm is no scale and shift in eval mode that could be put elsewhere; empty if it is one."""
     if isinstance(norm, NoNorm):
         return "there is no norm to fold"
-    if reason := why_kept(norm):
-        return reason
     inner = norm_in(norm)
+    more = does_more(inner)  # that is left in its place
+    if reason := why_bound(norm) if more else why_kept(norm):
+        return reason
     if "forward" in vars(norm) or "forward" in vars(inner):
         return "its forward was replaced by another function"
-    if kind_of(norm) not in ("batch", "instance") or not uses_running(inner):
+    if not (more or kind_of(norm) in ("batch", "instance")) or not uses_running(inner):
         return FROM_INPUT
     if norm is where.model:
         return "it is the whole model, which cannot be replaced in place"
@@ -103,8 +104,11 @@ def why_not_fixed_scale(where: Where, norm: nn.Module) -> str:
         return "its statistics move in eval mode too"
     if reason := _why_not_finite(inner):
         return reason
-    if len(where.flow.calls[norm][0].inputs) > 1:
+    called = where.flow.calls[norm][0]
+    if len(called.inputs) > 1 + more:
         return "it is called with more than its input, as with a mask"
+    if called.inputs[0] in called.inputs[1:]:
+        return "its input is what it adds to its output"
     for name, values in (*inner._parameters.items(), *inner._buffers.items()):
         if values is not None and (reader := where.read_elsewhere(where.flow.value(values), norm)):
             return f"its {name} is also used by {reader}"

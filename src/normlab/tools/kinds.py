@@ -89,12 +89,28 @@ def own_type(module: nn.Module) -> type[nn.Module]:
     return class_before(module) or type(module)
 
 
+def does_more(module: nn.Module) -> bool:
+    """Whether this is a batch norm that also adds a residual or activates.
+
+    Example:
+        >>> does_more(layers.BatchNormAct1d(8)), does_more(layers.BatchNorm1d(8))
+        (True, False)
+    """
+    with_more = layers.BatchNormAct1d, layers.BatchNormAct2d, layers.BatchNormAct3d
+    return isinstance(module, with_more) and own_type(module).forward is layers.BatchNormAct1d.forward
+
+
 def why_kept(module: nn.Module) -> str:
     """Why no other norm can stand in the place of this one, whatever its kind; empty if one can."""
     if isinstance(module, ACROSS_CHANNELS):
         return "it normalizes across neighbouring channels, as no other norm does"
     if kind_of(module) is None:
         return f"{type(module).__name__} {why_unknown(module)}"
+    return why_bound(module)
+
+
+def why_bound(module: nn.Module) -> str:
+    """Why something else than its kind keeps a norm where it is; empty if nothing does."""
     inner = norm_in(module)
     if nn.utils.parametrize.is_parametrized(inner):
         return "its weight is computed by a parametrization"
@@ -107,6 +123,8 @@ def why_unknown(module: nn.Module) -> str:
     """Why a layer is of no kind, as what is said of it."""
     if isinstance(module, DOMAINS):
         return "has statistics for several domains, and is another norm in each"
+    if does_more(module):
+        return "does what follows it as well, which no other norm does"
     return "has a forward of its own, whose meaning is not known"
 
 

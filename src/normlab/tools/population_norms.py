@@ -11,7 +11,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from normlab.layers.explicit import Explicit
 from normlab.ops.checks import mask_like
 from normlab.ops.moments import Moments
-from normlab.tools.kinds import norms_of
+from normlab.tools.kinds import does_more, norms_of
 from normlab.tools.moments import moments_of
 from normlab.tools.norms import norm_in
 from normlab.tools.where import Where, by_first_name
@@ -65,7 +65,8 @@ def moments_at(
         tool: who says so if the mask does not fit.
     """
     x = entering(args, named)
-    mask = named.get("mask", args[1] if len(args) > 1 else None) if isinstance(module, Explicit) else None
+    at = 2 if does_more(module) else 1  # before the mask comes the residual
+    mask = named.get("mask", args[at] if len(args) > at else None) if isinstance(module, Explicit) else None
     if _is_single(module, x):
         x, mask = x[None], None if mask is None else mask[None]
     axis = getattr(module, "axis", 1)

@@ -20,6 +20,7 @@ from llvmlite import binding
 ENTRY = "normlab_kernel"
 # What LLVM may call in the place of a loop, or where a processor has no such instruction.
 FROM_C = ("memset", "memcpy", "memmove", "fma", "fmaf", "nearbyint", "nearbyintf", "sqrt", "sqrtf")
+DIGEST = hashlib.sha256().digest_size  # bytes at the head of a file, over the rest of it
 _loaded: list[Any] = []  # engines own the code that the addresses lead to
 
 
@@ -34,9 +35,8 @@ def address(module: str, kernel: str, *constants: Any) -> int:
     """
     _start()
     file = folder() / f"{module}-{kernel}-{_key(module, kernel, constants)}.o"
-    try:
-        code = file.read_bytes()
-    except OSError:
+    code = _kept(file)
+    if code is None:
         code = _compile(module, kernel, constants)
         _keep(file, code)
     return _load(code)
@@ -46,7 +46,12 @@ def folder() -> Path:
     """Where machine code is kept: `NORMLAB_CACHE`, or the place for caches of this user."""
     if chosen := os.environ.get("NORMLAB_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normlab"
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "normlab"
+    try:
+        return Path.home() / ".cache" / "normlab"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "normlab"
 
 
 @cache
@@ -112,12 +117,22 @@ def _is_known(name: str) -> bool:
     return name in FROM_C or name.startswith("llvm.")
 
 
+def _kept(file: Path) -> bytes | None:
+    """Machine code of an earlier process. Of a damaged file LLVM would make whatever it says, and fall over it."""
+    try:
+        found = file.read_bytes()
+    except OSError:
+        return None
+    digest, code = found[:DIGEST], found[DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
 def _keep(file: Path, code: bytes) -> None:
     """For the next process; where nothing can be written, it compiles again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-            part.write(code)
+            part.write(hashlib.sha256(code).digest() + code)
         Path(part.name).replace(file)
     except OSError:
         return

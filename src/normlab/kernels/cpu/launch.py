@@ -1,0 +1,68 @@
+"""What the launchers of norms over rows and groups share: threads, parameters, and where outputs go."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from normlab import errors
+from normlab.kernels.activation import NOTHING, After
+from normlab.kernels.cpu import team
+from normlab.kernels.cpu.elements import ZERO, wide
+
+LANES = 16  # as in the kernels: numbers that are loaded and stored at once
+LINE = 16  # as in the kernels: what a thread sums up for itself is a multiple of so many numbers
+PAST = 8 << 20
+GRAIN = 1 << 14
+
+
+def why_not(x: Tensor, after: After = NOTHING) -> str:
+    """Why there is no kernel for a tensor: they take numbers that lie in order, without gaps."""
+    if x.dtype not in ZERO:
+        return f"it is of {x.dtype}"
+    if x.device.type != "cpu":
+        return f"it lies on {x.device.type}"
+    if not x.numel():
+        return "it is empty"
+    if not x.is_contiguous():
+        return "it is not contiguous"
+    return "" if after == NOTHING else "nothing may follow this norm"
+
+
+def threads(x: Tensor, sets: int) -> int:
+    """How many threads share the sets of a tensor."""
+    return max(1, min(team.size(), sets, x.numel() // GRAIN))
+
+
+def parameter(where: str, name: str, given: Tensor | None, x: Tensor, count: int) -> Tensor:
+    """A weight or bias, as the kernels read it; None for 1 or 0 everywhere."""
+    dtype = wide(x)
+    if given is None:
+        return _constant(count, 1.0 if name == "weight" else 0.0, dtype)
+    if given.numel() != count or given.device != x.device:  # a kernel would read on, wherever that is
+        rule = f"`{name}` must have {count} entries, and lie where `x` does."
+        errors.invalid_input(where, [errors.Problem(rule, errors.describe(**{name: given, "x": x}))])
+    return given if given.dtype == dtype and given.is_contiguous() else given.detach().to(dtype).contiguous()
+
+
+@lru_cache(16)
+def _constant(count: int, value: float, dtype: torch.dtype) -> Tensor:
+    return torch.full((count,), value, dtype=dtype, device="cpu")
+
+
+def above(dy: Tensor, x: Tensor) -> Tensor:
+    """What comes from above, as the kernels read it."""
+    if dy.dtype == x.dtype and dy.is_contiguous() and not (dy.is_neg() or dy._is_zerotensor()):
+        return dy
+    return torch.empty_like(x).copy_(dy)
+
+
+def past(y: Tensor, run: int) -> bool:
+    """Whether an output whose runs have this length goes past the caches: only full vectors at their addresses do."""
+    size = y.element_size()
+    return y.numel() * size >= PAST and run % LANES == 0 and y.data_ptr() % (LANES * size) == 0
+
+
+def lines(count: int) -> int:
+    """So many numbers, up to full lines."""
+    return -(-count // LINE) * LINE

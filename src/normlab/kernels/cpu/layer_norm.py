@@ -1,0 +1,51 @@
+"""Layer norm on the processor: from tensors to the kernel and back."""
+
+from torch import Tensor
+
+from normlab.kernels.activation import NOTHING, After
+from normlab.kernels.cpu import launch
+from normlab.kernels.cpu.rows import rows_bwd, rows_fwd
+
+WORTH = 1
+
+
+def why_not(x: Tensor, dims: int, after: After = NOTHING) -> str:
+    """Why there is no kernel for this; nothing if there is."""
+    return launch.why_not(x, after)
+
+
+def serves(x: Tensor, dims: int) -> bool:
+    """Whether there is a kernel for this."""
+    return not why_not(x, dims)
+
+
+def layer_norm_fwd(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """y, and the statistics (4, R): the mean, what float32 leaves out of it, 1 / √(var + eps), the biased variance.
+
+    Args:
+        x: that `why_not` has nothing against.
+        weight: scale, or None for 1.
+        bias: shift, or None for 0.
+        dims: how many dimensions are normalized, the last ones.
+        eps: added to the variance.
+    """
+    return rows_fwd("layer_norm", x, weight, bias, dims, eps)
+
+
+def layer_norm_bwd(
+    dy: Tensor, x: Tensor, weight: Tensor | None, statistics: Tensor, dims: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dweight and dbias, by what the forward returned.
+
+    Args:
+        dy: from above.
+        x: as in the forward, as are the others.
+        weight: scale, or None for 1.
+        statistics: which the forward returned.
+        dims: how many dimensions are normalized.
+    """
+    dx, gradients = rows_bwd("layer_norm", dy, x, weight, statistics, dims)
+    dweight, dbias = gradients.unbind()
+    return dx, dweight, dbias
