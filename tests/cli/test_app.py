@@ -24,7 +24,7 @@ def test_the_version(call: Callable[..., Called]) -> None:
 def test_help_names_every_command(call: Callable[..., Called]) -> None:
     code, out, err = call("--help")
     assert (code, err) == (0, "")
-    lab = ("compare", "claims", "recipes", "report", "reproduce", "ls", "diff", "explain")
+    lab = ("compare", "claims", "recipes", "report", "reproduce", "ls", "diff", "explain", "backends")
     assert all(f" {command} " in out for command in (*lab, "recalibrate", "freeze", "fold", "swap"))
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from normlab import __version__, errors
 from normlab.cli import mend
 from normlab.cli.as_json import AsJson, print_json
+from normlab.cli.shape import sizes
 
 app = typer.Typer(
     name="normlab",
@@ -261,16 +262,37 @@ def explain(
     """Walk a small array through a normalization, forward and backward, with every number shown."""
     from normlab.cli.explain import explanation, render, to_json
 
-    try:
-        sizes = tuple(int(size) for size in shape.split(",")) if shape else None
-    except ValueError:
-        problem = errors.Problem("`--shape` is a list of whole numbers.", got=repr(shape), fix="write --shape 4,3,2,2.")
-        raise errors.UsageError(errors.message("explain", problem)) from None
-    found = explanation(op, sizes, seed, mode, groups)
+    found = explanation(op, sizes("explain", shape), seed, mode, groups)
     if as_json:
         print_json(to_json(found))
     else:
         render(found, Console())
+
+
+@app.command()
+def backends(
+    op: Annotated[
+        str | None, typer.Argument(help="batch_norm, layer_norm, group_norm, instance_norm or rms_norm.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Sizes; by default those of well-known networks.", show_default=False)
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="In that layout.")] = False,
+    activation: Annotated[
+        str, typer.Option(help="What follows batch norm: none, relu, leaky_relu, silu, gelu.")
+    ] = "none",
+    groups: Annotated[int, typer.Option(min=1, help="Groups of group_norm.")] = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would compute a norm on this machine, PyTorch's kernel or ours, for which shape and why."""
+    from normlab.cli import backends as view
+
+    found = view.rows(op, sizes("backends", shape), dtype, channels_last, activation, groups)
+    if as_json:
+        print_json(view.facts() | {"rows": [vars(row) for row in found]})
+    else:
+        view.show_backends(found, Console())
 
 
 app.command()(mend.recalibrate)

@@ -13,7 +13,7 @@ from normlab.kernels.pick import pick
 from normlab.kernels.view import group_view, statistics_dtype
 from normlab.layers.explicit import Explicit
 from normlab.ops.checks import mask_like
-from normlab.ops.group_norm import group_norm
+from normlab.ops.group_norm import fused_group_norm, group_norm
 from normlab.ops.moments import Moments, at_least_one, unbiased
 
 
@@ -50,8 +50,12 @@ class _Instance(Explicit):
 
     def _by_batch_statistics(self, x: Tensor, mask: Tensor | None, commit: bool) -> tuple[Tensor, list[Moments]]:
         self._check_values(x)
-        if pick("instance_norm", x, mask) == "stock":
+        backend = pick("instance_norm", x, mask, x.shape[1])
+        if backend == "stock":
             return self._by_stock(x, commit)
+        if backend == "fused":
+            y, found = fused_group_norm(x, self.weight, self.bias, sets=x.shape[1], eps=self.eps)
+            return y, [self._average(found[0], found[3], x)] if commit else []
         y = group_norm(x, x.shape[1], self.weight, self.bias, eps=self.eps, mask=mask)
         return y, [self._moments(x, mask)] if commit else []
 
@@ -73,10 +77,9 @@ class _Instance(Explicit):
         """The average over the samples: means of those with a real position, variances of those with two."""
         whole = None if mask is None else mask_like(type(self).__name__, x, mask, 1)
         mean, var, count = moments_of(x.detach(), whole, group_view(x, x.shape[1]))
-        sets, positions = x.shape[:2], math.prod(x.shape[2:])
         if isinstance(count, int):
-            mean, var = (each.view(sets).mean(0) for each in (mean, unbiased(var, count)))
-            return Moments(mean, var, x.shape[0] * positions if positions > 1 else min(x.shape[0], 1))
+            return self._average(mean, var, x)
+        sets, positions = x.shape[:2], math.prod(x.shape[2:])
         some, spread = (count.view(sets) >= least for least in (1, 2))
         mean, var = (
             (each.view(sets) * real).sum(0) / real.sum(0).clamp(min=1)
@@ -84,6 +87,12 @@ class _Instance(Explicit):
         )
         samples, known = some[:, 0].sum().double(), spread[:, 0].any()
         return Moments(mean, var, torch.where(known, samples * positions, samples.clamp(max=1)))
+
+    @staticmethod
+    def _average(mean: Tensor, var: Tensor, x: Tensor) -> Moments:
+        sets, positions = x.shape[:2], math.prod(x.shape[2:])
+        mean, var = (each.detach().view(sets).mean(0) for each in (mean, unbiased(var, positions)))
+        return Moments(mean, var, x.shape[0] * positions if positions > 1 else min(x.shape[0], 1))
 
     def pooled(self, one: Moments, other: Moments) -> Moments:
         """An average as well: the spread between samples is no part of what is committed."""

@@ -9,13 +9,23 @@ from normlab.kernels.cpu import compiled, launch, team
 from normlab.kernels.cpu.elements import ZERO, at, wide
 
 NEAR = 1024
-WORTH = 1
+# From so many values on forward and backward are faster than PyTorch's, on two threads: 2.7 ms against 3.5 at
+# (4, 64, 128, 128) with 16 groups, but 1.2 against 0.9 at (32, 256, 14, 14); of instance norm 0.14 against 0.21 at
+# (16, 32, 16, 16).
+WORTH, WORTH_ALONE = 1 << 22, 1 << 17
 RUN = 16
 
 
 def why_not(x: Tensor, groups: int, after: After = NOTHING) -> str:
     """Why there is no kernel for this; nothing if there is."""
-    return launch.why_not(x, after) or ("it has no channels" if x.ndim < 2 else "")
+    if reason := launch.why_not(x, after):
+        return reason
+    return "" if x.ndim > 1 and x.shape[1] % groups == 0 else "its channels make no such groups"
+
+
+def least(x: Tensor, groups: int, after: After = NOTHING) -> int:
+    """From how many values on it is faster than PyTorch's, with all that comes with a call."""
+    return WORTH_ALONE if groups == x.shape[1] else WORTH
 
 
 def serves(x: Tensor, groups: int) -> bool:

