@@ -80,8 +80,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(COMMANDS) == 19
-    assert len(blocks("python")) == 3
+    assert len(COMMANDS) == 20
+    assert len(blocks("python")) == 4
 
 
 @pytest.mark.parametrize("command", COMMANDS)

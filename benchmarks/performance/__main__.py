@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.machine import RESULTS, ROOT
 from benchmarks.performance.chart import svg
-from benchmarks.performance.page import BENCHMARKS, page
+from benchmarks.performance.page import BENCHMARKS, doubts, page
 from benchmarks.performance.rows import Measured
 from benchmarks.runs import Run, newest
 
@@ -25,6 +25,7 @@ def write(results: Path = RESULTS, docs: Path = DOCS) -> None:
     if "norms" in made:
         where = made["norms"].where
         words = f"{where['machine']}, {where['threads']} threads, torch {where['torch']}, {made['norms'].name[:10]}"
+        words += ". Provisional: see the page." if doubts(made["norms"]) else ""
         rows = [Measured.from_json(row) for row in made["norms"].rows]
         (docs / "performance.svg").write_text(svg(rows, words), encoding="utf-8")
     sys.stdout.write(f"wrote {docs / 'performance.md'}\n")

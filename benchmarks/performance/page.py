@@ -40,7 +40,8 @@ METHOD = """## How it is measured
   if each value is read once: a channel has to stay in the cache between statistics and output, or it is 3 more. The
   *memory limit* is the ratio to eager of a kernel that moves no more than that at the speed of `copy_`; *GB/s* is that
   least traffic by our time. Both leave out what fresh memory costs, which `copy_` does not ask for; `clone` does.
-  Tensors under 4 MB have no limit here, as caches hide the memory.
+  Tensors under 4 MB have no limit here, as caches hide the memory. A limit below what was reached says that something
+  else slowed `copy_` down.
 - *Peak memory* is what PyTorch's allocator gave out beyond the inputs during forward and backward, as its profiler
   notes it; for a training step beyond weights, their gradients, optimizer and batch. *Kept for backward* is what is
   held when the forward has returned. *Process at most* is the high-water mark of a process of its own during one step,
@@ -68,7 +69,7 @@ def page(runs: Mapping[str, Run]) -> str:
         "first_call": targets.of_first_calls(first),
     }
     found = [
-        replace(figure, provisional=name in runs and bool(_doubts(runs[name])))
+        replace(figure, provisional=name in runs and bool(doubts(runs[name])))
         for name, figures in judged.items()
         for figure in figures
     ]
@@ -106,7 +107,7 @@ def _warnings(runs: Mapping[str, Run]) -> str:
     """What the reader must know before any figure."""
     doubted: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for doubt in _doubts(run):
+        for doubt in doubts(run):
             doubted.setdefault(doubt, []).append(BENCHMARKS[name])
     said = [f"{doubt}: {', '.join(names)}." for doubt, names in doubted.items()]
     if len({(run.where["commit"], run.where["machine"]) for run in runs.values()}) > 1:
@@ -114,14 +115,14 @@ def _warnings(runs: Mapping[str, Run]) -> str:
     return "".join(f"> {line}\n>\n" for line in said).removesuffix(">\n") + ("\n" if said else "")
 
 
-def _doubts(run: Run) -> list[str]:
+def doubts(run: Run) -> list[str]:
     """Why its figures are provisional."""
-    doubts = {
+    found = {
         "The tests were not run before": run.where["tests"] != PASSED,
         "Others worked on the machine meanwhile, so that these figures are partly theirs": (run.others or 0) > BUSY,
         "A quick run, of few shapes and few rounds": run.where["quick"],
     }
-    return [doubt for doubt, holds in doubts.items() if holds]
+    return [doubt for doubt, holds in found.items() if holds]
 
 
 def _folded(title: str, inside: str) -> str:

@@ -1,41 +1,32 @@
 """Machine code on disk: loaded without Numba, and only as it was written."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tests.kernels.batch_norm_cases import bits_of, by_kernel
 from tests.layers.oracle import random
 
+from normlab.kernels.activation import NOTHING
 from normlab.kernels.cpu import compiled
+from normlab.kernels.cpu.batch_norm import batch_norm_fwd
 from normlab.kernels.cpu.elements import ZERO
 
 FLOAT, DOUBLE = ZERO[torch.float32], ZERO[torch.float64]
 PLAIN = ("batch_norm", "forward", FLOAT, FLOAT, 0, False, False)
+USUAL = compiled.folder()
 STEP = """
 import sys, torch
 from normlab.kernels.activation import NOTHING
 from normlab.kernels.cpu.batch_norm import batch_norm_fwd
 y, _ = batch_norm_fwd(torch.arange(30.0).view(2, 3, 5), None, None, 1, 1e-5, NOTHING)
-print(y.double().square().sum().item(), "numba" in sys.modules)
+print(y.double().square().sum().item())
+print(*sorted(name for name in sys.modules if name == "numba" or name.startswith("normlab.kernels.cpu.jitted")))
 """
-
-
-def started(cache: Path) -> "subprocess.Popen[str]":
-    """Another process that normalizes with these files."""
-    environment = os.environ | {"NORMLAB_CACHE": str(cache)}
-    return subprocess.Popen([sys.executable, "-c", STEP], env=environment, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)  # fmt: skip
-
-
-def said(process: "subprocess.Popen[str]") -> list[str]:
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 0, err[-2000:]
-    return out.split()
 
 
 @pytest.fixture
@@ -48,48 +39,56 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def compilations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """What was compiled; each only once in a session, as that takes a second."""
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What would be compiled, which takes a second: it is taken from where it usually is."""
     seen = []
     really = compiled._compile
 
-    def compile_or_remember(module: str, kernel: str, constants: tuple[object, ...]) -> bytes:
+    def compile_or_find(module: str, kernel: str, constants: tuple[Any, ...]) -> bytes:
         seen.append((module, kernel, *constants))
-        name = repr(seen[-1])
-        REMEMBERED[name] = REMEMBERED.get(name) or really(module, kernel, constants)
-        return REMEMBERED[name]
+        file = USUAL / f"{module}-{kernel}-{compiled._key(module, kernel, constants)}.o"
+        code = compiled._kept(file) or really(module, kernel, constants)
+        compiled._keep(file, code)
+        return code
 
-    monkeypatch.setattr(compiled, "_compile", compile_or_remember)
+    monkeypatch.setattr(compiled, "_compile", compile_or_find)
     return seen
 
 
-REMEMBERED: dict[str, bytes] = {}
+def normalized() -> bytes:
+    y, _ = batch_norm_fwd(random(4, 3, 50, dtype=torch.float32), None, None, 1, 1e-5, NOTHING)
+    return y.numpy().tobytes()
 
 
-def normalized() -> dict[str, bytes]:
-    x = random(4, 3, 50, dtype=torch.float32)
-    return bits_of({"y": compiled_forward(x)})
+def test_another_process_does_not_even_import_numba(fresh: Path, compilations: list[tuple[Any, ...]]) -> None:
+    normalized()
+    (file,) = fresh.iterdir()
+    ran = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    squares, modules = ran.stdout.splitlines()
+    assert float(squares) == pytest.approx(30)
+    assert modules == ""
+    assert list(fresh.iterdir()) == [file]
 
 
-def compiled_forward(x: torch.Tensor) -> torch.Tensor:
-    from normlab.kernels.activation import NOTHING
-    from normlab.kernels.cpu.batch_norm import batch_norm_fwd
+def test_written_by_several_at_once(tmp_path: Path) -> None:
+    """Who reads finds all of it or nothing, and nothing else is left."""
+    file, code = tmp_path / "deep" / "kernel.o", bytes(range(256)) * 1000
+    found = []
 
-    return batch_norm_fwd(x, None, None, 1, 1e-5, NOTHING)[0]
+    def write_and_read(number: int) -> None:
+        for _ in range(10):
+            found.append(compiled._kept(file))
+            compiled._keep(file, code)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_read, range(4)))
+    assert {None, code} >= set(found)
+    assert compiled._kept(file) == code
+    assert list(file.parent.iterdir()) == [file]
 
 
-def test_between_processes(tmp_path: Path) -> None:
-    """Two that begin at once compile it both, and a third finds a whole file; it does not even import Numba."""
-    both = [said(each) for each in [started(tmp_path), started(tmp_path)]]
-    third = said(started(tmp_path))
-    assert [each[0] for each in both] == [third[0]] * 2
-    assert both[0][1] == both[1][1] == "True"
-    assert third[1] == "False"
-    assert [each.suffix for each in tmp_path.iterdir()] == [".o"]
-    assert float(third[0]) == pytest.approx(30)
-
-
-def test_a_file_is_compiled_once(fresh: Path, compilations: list[tuple[object, ...]]) -> None:
+def test_a_file_is_compiled_once(fresh: Path, compilations: list[tuple[Any, ...]]) -> None:
     expected = normalized()
     compiled.address.cache_clear()
     assert normalized() == expected
@@ -108,7 +107,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_file_is_written_anew(how: str, fresh: Path, compilations: list[tuple[object, ...]]) -> None:
+def test_a_damaged_file_is_written_anew(how: str, fresh: Path, compilations: list[tuple[Any, ...]]) -> None:
     """LLVM would load it, and the process would end."""
     expected = normalized()
     (file,) = fresh.iterdir()
@@ -122,7 +121,7 @@ def test_a_damaged_file_is_written_anew(how: str, fresh: Path, compilations: lis
 
 @pytest.mark.parametrize("how", ["a file in its place", "a folder in the place of the file"])
 def test_where_nothing_can_be_written(
-    how: str, fresh: Path, compilations: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+    how: str, fresh: Path, compilations: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is compiled again in each process, and computes all the same."""
     expected = normalized()
@@ -190,17 +189,20 @@ def test_the_name_of_a_file_tells_what_it_depends_on(monkeypatch: pytest.MonkeyP
     assert compiled._key("m", "k", ()) == before
 
 
-def test_a_kernel_that_calls_more_than_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_calls_more_than_itself_is_refused() -> None:
     """What it calls in this process would not be there in another."""
-    monkeypatch.setattr(compiled, "FROM_C", ())
-    monkeypatch.setattr(compiled, "_is_known", lambda name: False)
-    with pytest.raises(RuntimeError, match=r"^a kernel must call nothing but itself: llvm\."):
-        compiled._compile("batch_norm", "forward", (FLOAT, FLOAT, 0, False, True))
-
-
-def test_backward_is_loaded_as_well(fresh: Path, compilations: list[tuple[object, ...]]) -> None:
-    x = random(4, 3, 50, dtype=torch.float32)
-    first = bits_of(by_kernel(x, None, None, x.flip(0)))
-    compiled.address.cache_clear()
-    assert bits_of(by_kernel(x, None, None, x.flip(0))) == first
-    assert len(compilations) == 2
+    text = f"""
+        declare double @sqrt(double)
+        declare double @of_python(double)
+        define void @{compiled.ENTRY}(double* %at) {{
+            %x = load double, double* %at
+            %y = call double @sqrt(double %x)
+            %z = call double @of_python(double %y)
+            store double %z, double* %at
+            ret void
+        }}
+    """
+    compiled._start()
+    with pytest.raises(RuntimeError) as raised:
+        compiled._strip(compiled.binding.parse_assembly(text))
+    assert str(raised.value) == "a kernel must call nothing but itself: of_python"

@@ -11,7 +11,6 @@ from torch import nn
 
 from normlab import layers
 from normlab.kernels import formula
-from normlab.kernels.pick import pick, transformed
 from normlab.kernels.view import batch_view, group_view, layer_view, statistics_dtype
 
 PAIRS: dict[str, Any] = {
@@ -88,18 +87,3 @@ def test_what_is_junk(dtype: torch.dtype) -> None:
     assert formula.junk(a, torch.zeros(6, dtype=torch.bool)).tolist() == [False, False, True, True, True, True]
     assert not formula.junk(a, torch.ones(6, dtype=torch.bool)).any()
     assert (a[1] * a[1]).isfinite()
-
-
-def test_what_is_picked() -> None:
-    x, mask = torch.zeros(2, 3), torch.ones(2, dtype=torch.bool)
-    seen = []
-
-    def look(x: torch.Tensor) -> torch.Tensor:
-        seen.extend(
-            [transformed(), pick("batch_norm", x, None), pick("layer_norm", x, None), pick("layer_norm", x, mask)]
-        )
-        return x
-
-    look(x)
-    torch.func.vmap(look)(x)
-    assert seen == [False, "stock", "stock", "registered", True, "formula", "stock", "formula"]

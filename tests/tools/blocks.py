@@ -59,18 +59,27 @@ class Dense(nn.Module):
         return new
 
 
+class DenseBlock(nn.ModuleDict):
+    """As torchvision's `_DenseBlock`: a list with a forward, here with a norm at its end."""
+
+    def __init__(self) -> None:
+        super().__init__({f"layer{each}": Dense(4 + 4 * each, 4) for each in range(2)})
+        self.add_module("norm", nn.BatchNorm2d(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x, self["layer0"]([x])]
+        features.append(self["layer1"](features))
+        return self["norm"](torch.cat(features, 1))
+
+
 class DenseNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Dense(4 + 4 * each, 4) for each in range(2))
-        self.norm = nn.BatchNorm2d(12)
+        self.features = nn.Sequential(DenseBlock())
         self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = [x]
-        for layer in self.layers:
-            features.append(layer(features))
-        return self.head(functional.relu(self.norm(torch.cat(features, 1)), inplace=True).mean((2, 3)))
+        return self.head(functional.relu(self.features(x), inplace=True).mean((2, 3)))
 
 
 class Functions(nn.Module):
@@ -106,6 +115,28 @@ class Sums(nn.Module):
         x = self.act(torch.add(self.bn2(self.convs[1](x)), self.bn3(self.convs[2](x))))
         x = self.convs[3](self.act(self.bn4(x)))
         return self.bn5(x).add_(x)
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.bn1, self.bn2 = nn.BatchNorm1d(5), nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn2(self.linear2(functional.silu(self.bn1(self.linear1(x)))))
+
+
+class Nested(nn.Module):
+    """A forward that is rewritten, within another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1.0
+        self.body = nn.Sequential(nn.Linear(5, 5), Body())
+
+    def forward(self, x: Tensor, *, factor: float = 0.5) -> Tensor:
+        return functional.gelu(self.body(x) + x * factor) * self.scale
 
 
 class Shared(nn.Module):
@@ -152,6 +183,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor, list[str]]] = {
         image(6, 5),
         [*[RELU] * 4, "ours, with leaky_relu", "ours, with silu", "ours, with gelu", "ours"],
     ),
+    "nested": (Nested, image(6, 5), ["ours, with silu", "ours, with add and gelu"]),
     "sums": (
         Sums,
         image(4, 3, 5, 5),

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from normlab import accelerate_
 from normlab.errors import InvalidInputError
 from normlab.tools import fusing
-from normlab.tools.followers import Follows
+from normlab.tools.recognized import Follows
 from normlab.tools.report import Report
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tests.tolerances import TRAINING
-from tests.tools.blocks import Residual
+from tests.tools.blocks import Nested, Residual
 from tests.tools.test_accelerate import assert_same, built
 from torch import nn
 
@@ -23,8 +23,22 @@ ROOT = Path(__file__).parent.parent.parent
 X = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
 
+def stock() -> nn.Module:
+    return built(
+        lambda: nn.Sequential(
+            Residual(3, 4, 2),
+            Residual(4, 4),
+            nn.BatchNorm2d(4),
+            nn.LeakyReLU(0.3),
+            nn.Flatten(),
+            nn.Linear(36, 5),
+            Nested(),
+        )
+    )
+
+
 def network() -> nn.Module:
-    model = built(lambda: nn.Sequential(Residual(3, 4, 2), Residual(4, 4), nn.BatchNorm2d(4), nn.LeakyReLU(0.3)))
+    model = stock()
     accelerate_(model)
     return model
 
@@ -58,6 +72,9 @@ def test_a_copy_is_the_same_model(way: Any, new: bool, monkeypatch: pytest.Monke
     assert [type(each).__name__ for each in other.modules()] == [each.__name__ for each in before]
     assert type(other[0]).forward is not Residual.forward
     assert isinstance(other[0], Residual)
+    x = X[:, 0, 0, :5]
+    assert torch.equal(other.eval()[-1](x, factor=0.1), model.eval()[-1](x, factor=0.1))
+    model.train(), other.train()
     assert repr(other) == repr(model)
     if way is not copy.copy:  # which shares the layers
         assert_same(other, model, X)
@@ -87,10 +104,10 @@ def test_there_is_no_code_in_a_file() -> None:
 
 def test_weights_alone_go_both_ways(tmp_path: Path) -> None:
     model = network()
-    stock = built(lambda: nn.Sequential(Residual(3, 4, 2), Residual(4, 4), nn.BatchNorm2d(4), nn.LeakyReLU(0.3)))
+    twin = stock()
     torch.save(model.state_dict(), tmp_path / "ours.pt")
-    stock.load_state_dict(torch.load(tmp_path / "ours.pt", weights_only=True), strict=True)
-    assert_same(model, stock, X)
+    twin.load_state_dict(torch.load(tmp_path / "ours.pt", weights_only=True), strict=True)
+    assert_same(model, twin, X)
 
 
 def test_another_process(tmp_path: Path) -> None:

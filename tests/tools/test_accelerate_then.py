@@ -64,7 +64,7 @@ def test_fold_of_every_network(name: str) -> None:
     accelerate_(model, x)
     ours, theirs = fold_(model, x), fold_(twin, x)
     assert {each.name for each in ours.touched} <= {each.name for each in theirs.touched}
-    assert len(ours.touched) >= 3
+    assert len(ours.touched) >= 2
     close(model.eval()(x), built(make).eval()(x), FOLD)
 
 

@@ -75,7 +75,7 @@ class BatchNormOptions(Explicit):
         self._check_channels(x)
         learned: tuple[Any, Any] = self.weight, self.bias
         how: dict[str, Any] = {"eps": self.eps, "axis": self.axis}
-        mean, var, commits = self.running()
+        mean, var, _ = self.running()
         if not self._by_batch() and mean is not None and var is not None:
             return batch_norm_act(x, *learned, after, **how, given=(mean, var))[0]
         self._check_values(x)

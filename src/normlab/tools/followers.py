@@ -3,46 +3,16 @@
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn import functional
 
-from normlab.kernels.activation import Activation
-from normlab.tools.forwards import forward_of
 from normlab.tools.in_place import origins, writes
 from normlab.tools.plain import has_any_hooks, is_identity
+from normlab.tools.recognized import Follows, activation_at, activation_of
 
-# of each activation: how it is called, and its arguments in order
-ACTIVATIONS: dict[Any, tuple[Activation, tuple[str, ...]]] = {
-    **dict.fromkeys((functional.relu, functional.relu_, torch.relu, torch.relu_), ("relu", ("input", "inplace"))),
-    **dict.fromkeys(("relu", "relu_"), ("relu", ("input",))),
-    functional.leaky_relu: ("leaky_relu", ("input", "negative_slope", "inplace")),
-    functional.leaky_relu_: ("leaky_relu", ("input", "negative_slope")),
-    functional.silu: ("silu", ("input", "inplace")),
-    functional.gelu: ("gelu", ("input", "approximate")),
-}
 ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 WRITES_LEFT = (operator.iadd, "add_")
-
-
-@dataclass(frozen=True)
-class Follows:
-    """What a norm is to do after it has normalized."""
-
-    residual: bool = False
-    activation: Activation = "none"
-    slope: float = 0.01
-
-    def words(self) -> str:
-        """As a report says it.
-
-        Example:
-            >>> Follows(residual=True, activation="relu").words()
-            'with add and relu'
-        """
-        return "with " + " and ".join(["add"] * self.residual + [self.activation] * (self.activation != "none"))
 
 
 @dataclass(frozen=True)
@@ -64,24 +34,6 @@ class Chain:
         return self.residual is not None and self.place.args[0] is self.residual
 
 
-def activation_of(module: nn.Module) -> Follows | None:
-    """The activation that a layer computes, whoever wrote it; None if it is none, or one that norms cannot do.
-
-    Example:
-        >>> activation_of(nn.LeakyReLU(0.2)), activation_of(nn.Tanh())
-        (Follows(residual=False, activation='leaky_relu', slope=0.2), None)
-    """
-    if any(True for _ in (*module.children(), *module.parameters(), *module.buffers())):
-        return None
-    found = forward_of(module)
-    if isinstance(found, str):
-        return None
-    taken, *nodes, put_out = found.graph.nodes
-    if len(nodes) != 1 or put_out.args != (nodes[0],) or nodes[0].all_input_nodes != [taken]:
-        return None
-    return _activation_at(nodes[0], {})
-
-
 def chain_of(norm: fx.Node, layers: Mapping[str, nn.Module]) -> Chain | str:
     """What follows a norm in a graph, or why a norm that something follows cannot do it; empty if nothing does.
 
@@ -95,7 +47,7 @@ def chain_of(norm: fx.Node, layers: Mapping[str, nn.Module]) -> Chain | str:
     residual: fx.Node | None = None
     value = norm
     while (reader := _reader(value)) is not None:
-        follows = _activation_at(reader, layers)
+        follows = activation_at(reader, layers)
         if follows is not None:
             nodes.append(reader)
             found = Follows(residual is not None, follows.activation, follows.slope)
@@ -142,27 +94,9 @@ def _why_not(value: fx.Node, layers: Mapping[str, nn.Module]) -> str:
         module = layers[str(reader.target)] if reader.op == "call_module" else None
         if module is not None and has_any_hooks(module) and activation_of(module):
             return f"{type(module).__name__} after it has hooks"
-    if len(value.users) > 1 and any(_activation_at(each, layers) or _is_add(each) for each in value.users):
+    if len(value.users) > 1 and any(activation_at(each, layers) or _is_add(each) for each in value.users):
         return "its output is read by more than what follows it"
     return ""
-
-
-def _activation_at(node: fx.Node, layers: Mapping[str, nn.Module]) -> Follows | None:
-    if node.op == "call_module":
-        module = layers[str(node.target)]
-        return None if has_any_hooks(module) or len(node.args) != 1 or node.kwargs else activation_of(module)
-    if node.op not in ("call_function", "call_method") or node.target not in ACTIVATIONS:
-        return None
-    name, names = ACTIVATIONS[node.target]
-    if len(node.args) > len(names):
-        return None
-    given = dict(zip(names, node.args, strict=False)) | node.kwargs
-    slope = given.get("negative_slope", 0.01)
-    if not isinstance(given.get("input"), fx.Node) or not isinstance(slope, int | float):
-        return None
-    if given.get("approximate", "none") != "none" or set(given) - set(names):
-        return None
-    return Follows(activation=name, slope=float(slope) if name == "leaky_relu" else 0.01)
 
 
 def _is_identity(node: fx.Node, layers: Mapping[str, nn.Module]) -> bool:

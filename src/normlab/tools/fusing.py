@@ -6,12 +6,13 @@ from torch import nn
 
 from normlab.tools.activations import leave_to_the_norm
 from normlab.tools.dataflow import Flow
-from normlab.tools.followers import WRITES_LEFT, Chain, Follows, activation_of, chain_of
+from normlab.tools.followers import WRITES_LEFT, Chain, chain_of
 from normlab.tools.forwards import METHOD, Forward
 from normlab.tools.plain import has_any_hooks, is_dropout, is_identity
+from normlab.tools.recognized import Follows, activation_of
 from normlab.tools.rewritten import Rewritten, Site, rewritten_class
 from normlab.tools.seen import Seen, Shown
-from normlab.tools.structure import LISTS, Structure, has_activation, is_chain
+from normlab.tools.structure import Structure, has_activation, is_chain, is_list
 from normlab.tools.with_act import class_with_act, let_do
 
 
@@ -41,7 +42,7 @@ class Fusing:
         for module in reversed(list(self.model.modules())):
             if is_chain(module):
                 self._in_chain(module)
-            elif not isinstance(module, LISTS) and module not in self.classes:
+            elif not is_list(module) and module not in self.classes:
                 self._in_forward(module)
         for norm in list(self.reasons):
             if norm in self.done or (self.seen.calls(norm) and not self.seen.is_followed(norm)):

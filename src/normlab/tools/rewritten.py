@@ -11,8 +11,9 @@ from typing import Any
 from torch import fx, nn
 
 from normlab import errors
-from normlab.tools.followers import Follows, chain_of, fuse
+from normlab.tools.followers import chain_of, fuse
 from normlab.tools.forwards import Read, forward_of
+from normlab.tools.recognized import Follows
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from normlab.tools.dataflow import Call, Flow, Use
-from normlab.tools.followers import Follows, activation_of
 from normlab.tools.plain import has_any_hooks, is_dropout
+from normlab.tools.recognized import Follows, activation_of
 
 FOLLOW = {"relu", "leaky_relu", "silu", "gelu", "add", "iadd"}
 

@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 
 from torch import fx, nn
 
-from normlab.tools.followers import activation_of
 from normlab.tools.forwards import Forward, forward_of
 from normlab.tools.plain import has_any_hooks, is_identity
+from normlab.tools.recognized import activation_of
 from normlab.tools.taken_apart import why_apart
-
-LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 class Structure:
@@ -52,7 +50,7 @@ class Structure:
             return []
         if self.is_asked(module):
             return [module]
-        if isinstance(module, LISTS) or not any(map(self.is_asked, module.modules())):
+        if is_list(module) or not any(map(self.is_asked, module.modules())):
             return []
         inner = self._last_of_chain(module) if is_chain(module) else self._last_of_forward(module)
         return [module, *inner] if inner else []
@@ -92,10 +90,20 @@ class Structure:
 def parts(module: nn.Module) -> Iterator[nn.Module]:
     """The layers that a forward calls by their names, out of lists as well."""
     for child in filter(None, module._modules.values()):
-        if isinstance(child, LISTS):
+        if is_list(child):
             yield from parts(child)
         else:
             yield child
+
+
+def is_list(module: nn.Module) -> bool:
+    """Whether a module holds layers for others to call, and has no forward.
+
+    Example:
+        >>> is_list(nn.ModuleList()), is_list(nn.Sequential())
+        (True, False)
+    """
+    return type(module).forward is nn.Module.forward and "forward" not in vars(module)
 
 
 def is_chain(module: nn.Module) -> bool:

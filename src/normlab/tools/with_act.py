@@ -7,9 +7,9 @@ from normlab.layers.adopt import OURS
 from normlab.layers.batch_norm_act import BatchNormActOptions
 from normlab.layers.combined import combined
 from normlab.layers.explicit import Explicit
-from normlab.tools.followers import Follows
 from normlab.tools.frozen import Frozen
 from normlab.tools.kinds import own_type
+from normlab.tools.recognized import Follows
 
 WITH_ACT: dict[type[nn.Module], type[BatchNormActOptions]] = {
     nn.BatchNorm1d: BatchNormAct1d,

@@ -29,7 +29,7 @@ from normlab.kernels.cpu.jitted.lanes import (
     zeros,
 )  # fmt: skip
 from normlab.kernels.cpu.jitted.row_moments import statistics_of_rows, write_statistics
-from normlab.kernels.cpu.jitted.rows import hat, of_row
+from normlab.kernels.cpu.jitted.rows import of_row
 
 BLOCK = 1024  # numbers of a channel that are summed before they join those before them
 
@@ -117,14 +117,13 @@ def backward(a, like, one):
                 put(mine, every + c + j, get(mine, every + c + j) + above)
                 of_gx += float(get(weight, c + j)) * along
                 of_g += float(get(weight, c + j)) * above
-            share = float(get(of_them, RSTD * sets + k)) / (channels * length)
-            per_one, per_hat = rounded(-of_g * share, one), rounded(-of_gx * share, one)
+            m, rstd, rest = of_row(offset(of_them, k), sets)
+            share = -float(get(of_them, RSTD * sets + k)) / (channels * length)
+            of_one, of_hat = fill(rounded(of_g * share, one)), fill(rounded(of_gx * share, one))
+            per_x, per_one = mul(of_hat, rstd), fma(of_hat, rest, of_one)
             for j in range(channels):
-                at = here + j * length
-                _map_back(
-                    offset(dy, at), offset(x, at), offset(dx, at), length, offset(of_them, k), sets, get(weight, c + j),
-                    per_one, per_hat, past,
-                )  # fmt: skip
+                at, scale = here + j * length, mul(rstd, fill(get(weight, c + j)))
+                _map_back(offset(dy, at), offset(x, at), offset(dx, at), length, m, scale, per_x, per_one, past)
         each += some
     if arrived(a, 15) == threads - 1:
         merge(gradients, far, 2 * every, apart, threads)
@@ -133,56 +132,53 @@ def backward(a, like, one):
 @_jitted
 def _sums(dy, x, some, channels, length, statistics, sets, sums, products, along, above):
     """Σ dy·x_hat and Σ dy of each channel of some sets, one set or no more than sixteen channels."""
-    for begin in range(0, some * channels, WIDTH):
-        count = min(WIDTH, some * channels - begin)
-        for j in range(begin, begin + count):
-            _sums_of_channel(
-                offset(dy, j * length), offset(x, j * length), length, offset(statistics, j // channels), sets,
-                offset(sums, (j - begin) * WIDTH), offset(products, (j - begin) * WIDTH),
-            )  # fmt: skip
-        store(along, begin, across(products))
-        store(above, begin, across(sums))
+    last = some * channels - 1
+    for k in range(some):
+        m, r, s = of_row(offset(statistics, k), sets)
+        for j in range(k * channels, (k + 1) * channels):
+            at, row = j * length, j % WIDTH * WIDTH
+            _sums_of_channel(offset(dy, at), offset(x, at), length, m, r, s, offset(sums, row), offset(products, row))
+            if j % WIDTH == WIDTH - 1 or j == last:
+                store(along, j // WIDTH * WIDTH, across(products))
+                store(above, j // WIDTH * WIDTH, across(sums))
 
 
 @_jitted
-def _sums_of_channel(dy, x, length, statistics, sets, sums, products):
+def _sums_of_channel(dy, x, length, mean, factor, shift, sums, products):
     """Lanes of Σ dy and Σ dy·x_hat."""
-    m, r, s = of_row(statistics, sets)
     a, b = zeros(sums), zeros(sums)
     for begin in range(0, length, BLOCK):
         end = min(begin + BLOCK, length)
         a0, a1, b0, b1 = zeros(sums), zeros(sums), zeros(sums), zeros(sums)
         j = begin
         while j + 2 * WIDTH <= end:
-            u0, u1 = load(dy, j), load(dy, j + WIDTH)
-            h0, h1 = hat(load(x, j), m, r, s, True), hat(load(x, j + WIDTH), m, r, s, True)
-            a0, a1, b0, b1 = add(a0, u0), add(a1, u1), fma(u0, h0, b0), fma(u1, h1, b1)
+            u0, u1, c0, c1 = load(dy, j), load(dy, j + WIDTH), sub(load(x, j), mean), sub(load(x, j + WIDTH), mean)
+            a0, a1, b0, b1 = add(a0, u0), add(a1, u1), fma(u0, c0, b0), fma(u1, c1, b1)
             j += 2 * WIDTH
         if j + WIDTH <= end:
             u0 = load(dy, j)
-            a0, b0 = add(a0, u0), fma(u0, hat(load(x, j), m, r, s, True), b0)
+            a0, b0 = add(a0, u0), fma(u0, sub(load(x, j), mean), b0)
             j += WIDTH
         if j < end:
             u1 = load_first(dy, j, end - j)
-            a1, b1 = add(a1, u1), fma(u1, hat(load_first(x, j, end - j), m, r, s, True), b1)
+            a1, b1 = add(a1, u1), fma(u1, sub(load_first(x, j, end - j), mean), b1)
         a, b = add(a, add(a0, a1)), add(b, add(b0, b1))
     store(sums, 0, a)
-    store(products, 0, b)
+    store(products, 0, fma(a, shift, mul(b, factor)))
 
 
 @_jitted
-def _map_back(dy, x, dx, length, statistics, sets, weight, per_one, per_hat, past):
-    """dx = dy · weight · rstd + x_hat · per_hat + per_one of a channel."""
-    m, r, s = of_row(statistics, sets)
-    scale, p, c = mul(r, fill(weight)), fill(per_one), fill(per_hat)
+def _map_back(dy, x, dx, length, mean, scale, per_x, per_one, past):
+    """dx = dy · scale + (x − mean) · per_x + per_one of a channel."""
     j = 0
     while j + WIDTH <= length:
-        d = fma(load(dy, j), scale, fma(hat(load(x, j), m, r, s, True), c, p))
+        d = fma(load(dy, j), scale, fma(sub(load(x, j), mean), per_x, per_one))
         if past:
             stream(dx, j, d)
         else:
             store(dx, j, d)
         j += WIDTH
     if j < length:
-        h = hat(load_first(x, j, length - j), m, r, s, True)
-        store_first(dx, j, fma(load_first(dy, j, length - j), scale, fma(h, c, p)), length - j)
+        few = length - j
+        d = fma(load_first(dy, j, few), scale, fma(sub(load_first(x, j, few), mean), per_x, per_one))
+        store_first(dx, j, d, few)
