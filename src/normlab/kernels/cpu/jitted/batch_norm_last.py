@@ -58,7 +58,7 @@ def forward(a, like, one, kind, added, given):
             put(mine, c, m)
             put(mine, padded + c, scale)
             put(mine, 2 * padded + c, shift)
-        _mapped(x, r, y, begin, end, channels, padded, mine, slope, kind, added, past)
+        mapped(x, r, y, begin, end, channels, channels, padded, mine, slope, kind, added, past)
 
 
 @njit(error_model="numpy")
@@ -74,7 +74,7 @@ def _moments(x, begin, end, channels, padded, work, sums, one):
     while row < end:
         upto = min(row + BLOCK, end)
         size, count = float(upto - row), float(row - begin)
-        _sums_about(x, row, upto, channels, s, q, about)
+        sums_about(x, row, upto, channels, channels, s, q, about)
         far = False
         for c in range(channels):
             away = float(get(s, c))
@@ -82,7 +82,7 @@ def _moments(x, begin, end, channels, padded, work, sums, one):
         if far:
             for c in range(channels):
                 put(about, c, rounded(float(get(about, c)) + float(get(s, c)) / size, one))
-            _sums_about(x, row, upto, channels, s, q, about)
+            sums_about(x, row, upto, channels, channels, s, q, about)
         for c in range(channels):
             away, mean = float(get(s, c)), get(means, c)
             apart = float(get(about, c)) + away / size - mean
@@ -108,20 +108,20 @@ def _start(x, begin, end, channels, about, one):
 
 
 @njit(error_model="numpy")
-def _sums_about(x, begin, end, channels, s, q, about):
+def sums_about(x, begin, end, stride, width, s, q, about):
     """Σ (x − about) and Σ (x − about)² of each channel; four rows at a time, as the sums lie in memory."""
-    for c in range(0, channels, WIDTH):
+    for c in range(0, width, WIDTH):
         store(s, c, zeros(x))
         store(q, c, zeros(x))
-    whole = channels - channels % WIDTH
+    whole = width - width % WIDTH
     row = begin
     while row < end:
-        here = offset(x, row * channels)
+        here = offset(x, row * stride)
         if row + TOGETHER <= end:
             for c in range(0, whole, WIDTH):
                 k = load(about, c)
-                x0, x1 = sub(load(here, c), k), sub(load(here, channels + c), k)
-                x2, x3 = sub(load(here, 2 * channels + c), k), sub(load(here, 3 * channels + c), k)
+                x0, x1 = sub(load(here, c), k), sub(load(here, stride + c), k)
+                x2, x3 = sub(load(here, 2 * stride + c), k), sub(load(here, 3 * stride + c), k)
                 store(s, c, add(load(s, c), add(add(x0, x1), add(x2, x3))))
                 store(q, c, fma(x0, x0, fma(x1, x1, fma(x2, x2, fma(x3, x3, load(q, c))))))
             rows = TOGETHER
@@ -131,22 +131,22 @@ def _sums_about(x, begin, end, channels, s, q, about):
                 store(s, c, add(load(s, c), x0))
                 store(q, c, fma(x0, x0, load(q, c)))
             rows = 1
-        for each in range(rows if whole < channels else 0):
-            x0 = sub(load_first(here, each * channels + whole, channels - whole), load(about, whole))
+        for each in range(rows if whole < width else 0):
+            x0 = sub(load_first(here, each * stride + whole, width - whole), load(about, whole))
             store(s, whole, add(load(s, whole), x0))
             store(q, whole, fma(x0, x0, load(q, whole)))
         row += rows
 
 
 @njit(error_model="numpy")
-def _mapped(x, r, y, begin, end, channels, padded, work, slope, kind, added, past):
+def mapped(x, r, y, begin, end, stride, width, padded, work, slope, kind, added, past):
     """Backwards in blocks: what was read last is still in the cache."""
-    whole = channels - channels % WIDTH
+    whole = width - width % WIDTH
     block = end
     while block > begin:
         first_row = max(block - BLOCK, begin)
         for row in range(first_row, block):
-            here = row * channels
+            here = row * stride
             for c in range(0, whole, WIDTH):
                 z = fma(sub(load(x, here + c), load(work, c)), load(work, padded + c), load(work, 2 * padded + c))
                 if added:
@@ -156,8 +156,8 @@ def _mapped(x, r, y, begin, end, channels, padded, work, slope, kind, added, pas
                     stream(y, here + c, z)
                 else:
                     store(y, here + c, z)
-            if whole < channels:
-                c, rest = whole, channels - whole
+            if whole < width:
+                c, rest = whole, width - whole
                 z = fma(
                     sub(load_first(x, here + c, rest), load(work, c)),
                     load(work, padded + c),
@@ -191,7 +191,7 @@ def backward(a, like, one, kind, added, given):
             put(mine, 2 * padded + c, shift)
         if phase != REST:
             its = offset(sums, part * 2 * padded)
-            _gradient_sums(dy, x, r, begin, end, channels, padded, mine, its, slope, kind, added)
+            gradient_sums(dy, x, r, begin, end, channels, channels, padded, mine, its, slope, kind, added)
         if phase == SUMS:
             continue
         for c in range(channels):
@@ -202,11 +202,11 @@ def backward(a, like, one, kind, added, given):
             per_x, per_one = finished(of_g, of_gx, statistics, weight, dweight, dbias, channels, c, rows, given, one)
             put(mine, 3 * padded + c, per_x)
             put(mine, 4 * padded + c, per_one)
-        _mapped_back(dy, x, r, dx, dr, begin, end, channels, padded, mine, slope, kind, added, past)
+        mapped_back(dy, x, r, dx, dr, begin, end, channels, channels, padded, mine, slope, kind, added, past)
 
 
 @njit(error_model="numpy")
-def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, kind, added):
+def gradient_sums(dy, x, r, begin, end, stride, width, padded, work, sums, slope, kind, added):
     """Σ g and Σ g·(x − mean) of each channel over some of the rows."""
     s, t = offset(work, 3 * padded), offset(work, 4 * padded)
     for c in range(2 * padded):
@@ -214,16 +214,16 @@ def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, ki
     row = begin
     while row < end:
         upto = min(row + BLOCK, end)
-        for c in range(0, channels, WIDTH):
+        for c in range(0, width, WIDTH):
             store(s, c, zeros(x))
             store(t, c, zeros(x))
         while row < upto:
             rows = 2 if row + 2 <= upto else 1
-            here = row * channels
+            here = row * stride
             c = 0
-            while c < channels:
+            while c < width:
                 m, scale, shift = load(work, c), load(work, padded + c), load(work, 2 * padded + c)
-                if c + WIDTH <= channels:
+                if c + WIDTH <= width:
                     c0 = sub(load(x, here + c), m)
                     z0 = fma(c0, scale, shift)
                     if added:
@@ -231,7 +231,7 @@ def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, ki
                     g0 = passed_back(load(dy, here + c), z0, kind, slope)
                     of_g, of_gx = add(load(s, c), g0), fma(g0, c0, load(t, c))
                     if rows == 2:
-                        below = here + channels + c
+                        below = here + stride + c
                         c1 = sub(load(x, below), m)
                         z1 = fma(c1, scale, shift)
                         if added:
@@ -241,9 +241,9 @@ def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, ki
                     store(s, c, of_g)
                     store(t, c, of_gx)
                 else:
-                    rest = channels - c
+                    rest = width - c
                     for each in range(rows):
-                        at = here + each * channels + c
+                        at = here + each * stride + c
                         c0 = sub(load_first(x, at, rest), m)
                         z0 = fma(c0, scale, shift)
                         if added:
@@ -253,19 +253,19 @@ def _gradient_sums(dy, x, r, begin, end, channels, padded, work, sums, slope, ki
                         store(t, c, fma(g0, c0, load(t, c)))
                 c += WIDTH
             row += rows
-        for c in range(channels):
+        for c in range(width):
             put(sums, c, get(sums, c) + float(get(s, c)))
             put(sums, padded + c, get(sums, padded + c) + float(get(t, c)))
 
 
 @njit(error_model="numpy")
-def _mapped_back(dy, x, r, dx, dr, begin, end, channels, padded, work, slope, kind, added, past):
-    whole = channels - channels % WIDTH
+def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope, kind, added, past):
+    whole = width - width % WIDTH
     block = end
     while block > begin:
         first_row = max(block - BLOCK, begin)
         for row in range(first_row, block):
-            here = row * channels
+            here = row * stride
             for c in range(0, whole, WIDTH):
                 at, scale = here + c, load(work, padded + c)
                 centered = sub(load(x, at), load(work, c))
@@ -283,8 +283,8 @@ def _mapped_back(dy, x, r, dx, dr, begin, end, channels, padded, work, slope, ki
                         stream(dr, at, g)
                     else:
                         store(dr, at, g)
-            if whole < channels:
-                at, rest, c = here + whole, channels - whole, whole
+            if whole < width:
+                at, rest, c = here + whole, width - whole, whole
                 scale = load(work, padded + c)
                 centered = sub(load_first(x, at, rest), load(work, c))
                 z = fma(centered, scale, load(work, 2 * padded + c))

@@ -1,0 +1,142 @@
+"""Batch norm of (N, C, S) with few positions: N rows of C · S columns, of which S in a row are one channel.
+
+Runs of four or 49 numbers would leave lanes empty and cost more around them than in them. Some channels at a time, so
+many that their columns stay in the cache.
+"""
+
+from numba import njit
+
+from normlab.kernels.cpu.jitted.batch_norm import coefficients, finished, keep, place_in_team
+from normlab.kernels.cpu.jitted.batch_norm_last import gradient_sums, mapped, mapped_back, sums_about
+from normlab.kernels.cpu.jitted.lanes import double, fill, get, load_first, offset, pointer, put, rounded, total
+
+BLOCK = 128  # rows between two merges in float64
+
+
+@njit(error_model="numpy")
+def forward(a, like, one, kind, added, given):
+    """`given`: the statistics are, and only the map is to be computed."""
+    me, threads = place_in_team(a)
+    samples, channels, length, some, padded, past = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0,
+    )  # fmt: skip
+    eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
+    x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
+    weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
+    work, sums = offset(pointer(get(a, 16), one), me * 3 * padded), offset(pointer(get(a, 17), 0.0), me * 2 * padded)
+    stride = channels * length
+    units = (channels + some - 1) // some
+    for unit in range(units * me // threads, units * (me + 1) // threads):
+        begin, end = unit * some, min((unit + 1) * some, channels)
+        at, width = begin * length, (end - begin) * length
+        if not given:
+            _moments(offset(x, at), samples, end - begin, length, stride, padded, work, sums, one)
+        for c in range(end - begin):
+            if not given:
+                var = get(sums, padded + c) / (samples * length)
+                keep(statistics, channels, begin + c, get(sums, c), var, eps, one)
+            m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
+            _spread(work, c, length, m)
+            _spread(offset(work, padded), c, length, scale)
+            _spread(offset(work, 2 * padded), c, length, shift)
+        mapped(
+            offset(x, at), offset(r, at), offset(y, at), 0, samples, stride, width, padded, work, slope, kind, added,
+            past,
+        )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _moments(x, samples, channels, length, stride, padded, work, sums, one):
+    """Mean and Σ (x − mean)² of each channel; as `runs.moments`, all channels abreast."""
+    s, q, about = work, offset(work, padded), offset(work, 2 * padded)
+    means, squares = sums, offset(sums, padded)
+    for c in range(channels):
+        few = min(length, 16)
+        start = total(load_first(x, c * length, few)) / few
+        put(means, c, 0.0)
+        put(squares, c, 0.0)
+        _spread(about, c, length, rounded(start, one))
+    row = 0
+    while row < samples:
+        upto = min(row + BLOCK, samples)
+        size, count = float((upto - row) * length), float(row * length)
+        sums_about(x, row, upto, stride, channels * length, s, q, about)
+        far = False
+        for c in range(channels):
+            away, spread = _of_channel(s, q, c, length)
+            if away * away > (spread - away * away / size) * size:
+                _spread(about, c, length, rounded(float(get(about, c * length)) + away / size, one))
+                far = True
+        if far:
+            sums_about(x, row, upto, stride, channels * length, s, q, about)
+        for c in range(channels):
+            away, spread = _of_channel(s, q, c, length)
+            mean = get(means, c)
+            apart = float(get(about, c * length)) + away / size - mean
+            mean += apart * (size / (count + size))
+            spread -= away * away / size
+            put(means, c, mean)
+            put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
+            if upto < samples:
+                _spread(about, c, length, rounded(mean, one))
+        row = upto
+
+
+@njit(error_model="numpy")
+def _of_channel(s, q, c, length):
+    """The sums of a channel, over its columns."""
+    away, spread = 0.0, 0.0
+    for k in range(c * length, (c + 1) * length):
+        away += float(get(s, k))
+        spread += float(get(q, k))
+    return away, spread
+
+
+@njit(error_model="numpy")
+def _spread(to, c, length, value):
+    """Writes what belongs to a channel into each of its columns."""
+    for k in range(c * length, (c + 1) * length):
+        put(to, k, value)
+
+
+@njit(error_model="numpy")
+def backward(a, like, one, kind, added, given):
+    """`given`: the statistics did not depend on x."""
+    me, threads = place_in_team(a)
+    samples, channels, length, some, padded, past = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0,
+    )  # fmt: skip
+    slope = fill(rounded(double(get(a, 8)), one))
+    dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
+    dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
+    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
+    dweight, dbias = pointer(get(a, 17), one), pointer(get(a, 18), one)
+    work, sums = offset(pointer(get(a, 19), one), me * 5 * padded), offset(pointer(get(a, 20), 0.0), me * 2 * padded)
+    stride = channels * length
+    units = (channels + some - 1) // some
+    for unit in range(units * me // threads, units * (me + 1) // threads):
+        begin, end = unit * some, min((unit + 1) * some, channels)
+        at, width = begin * length, (end - begin) * length
+        for c in range(end - begin):
+            m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
+            _spread(work, c, length, m)
+            _spread(offset(work, padded), c, length, scale)
+            _spread(offset(work, 2 * padded), c, length, shift)
+        gradient_sums(
+            offset(dy, at), offset(x, at), offset(r, at), 0, samples, stride, width, padded, work, sums, slope, kind,
+            added,
+        )  # fmt: skip
+        for c in range(end - begin):
+            of_g, of_gx = 0.0, 0.0
+            for k in range(c * length, (c + 1) * length):
+                of_g += get(sums, k)
+                of_gx += get(sums, padded + k)
+            per_x, per_one = finished(
+                of_g, of_gx, statistics, weight, dweight, dbias, channels, begin + c, samples * length, given, one
+            )
+            _spread(offset(work, 3 * padded), c, length, per_x)
+            _spread(offset(work, 4 * padded), c, length, per_one)
+        mapped_back(
+            offset(dy, at), offset(x, at), offset(r, at), offset(dx, at), offset(dr, at), 0, samples, stride, width,
+            padded, work, slope, kind, added, past,
+        )  # fmt: skip
