@@ -171,3 +171,42 @@ def test_within_autocast_and_checkpoint() -> None:
             return checkpoint(self.model, x, use_reentrant=False)
 
     assert all(map(torch.equal, step(Again(), lean()), step(model, nullcontext())))
+
+
+class Residual(nn.Module):
+    """Blocks in a row, the first with a norm beside it, as in ResNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside = BatchNormAct2d(8, activation="none")
+        self.convs = nn.ModuleList([nn.Conv2d(8, 8, 3, padding=1) for _ in range(5)])
+        self.norms = nn.ModuleList([BatchNormAct2d(8) for _ in range(5)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        added = self.beside(x)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = added = norm(conv(x), added)
+        return x * 1.0
+
+
+def test_of_residual_blocks_every_other_sum_is_kept() -> None:
+    torch.manual_seed(0)
+    model = learned(Residual())
+    assert all(map(torch.equal, step(copy.deepcopy(model), nullcontext()), step(copy.deepcopy(model), lean())))
+    watched: list[StorageWeakRef] = []
+    for layer in (model.beside, *model.norms):
+        layer.register_forward_hook(lambda module, given, y: watched.append(StorageWeakRef(y.untyped_storage())))
+    with lean():
+        y = model(random(*SHAPE, dtype=torch.float32))
+    assert [each.expired() for each in watched] == [True, True, False, True, False, True]
+    del y
+
+
+def test_a_residual_changed_before_backward_is_an_error() -> None:
+    norm, conv = learned(BatchNormAct2d(8)), nn.Conv2d(8, 3, 1)
+    residual = random(*SHAPE, seed=5, dtype=torch.float32)
+    with lean():
+        y = conv(norm(random(*SHAPE, dtype=torch.float32), residual))
+    residual.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward(torch.ones_like(y))

@@ -85,9 +85,16 @@ def fused(name: str, view_of: Callable[[Tensor, int], View], load: Callable[[], 
             found: tuple[Tensor, Tensor] = op(*arguments)
             return found if given is None else (found[0], given)
         y, statistics = Fused.apply(*arguments)  # type: ignore[no-untyped-call]
-        if is_lean() and after.residual is None:
-            constants = [None if each is None else each.detach() for each in (x, weight, bias)]
-            remember(y, lambda: load().forward(*constants, sets, eps, after, statistics)[0], *constants, statistics)
+        if is_lean():
+            known = [None if each is None else each.detach() for each in (x, weight, bias)]
+            activation, slope = after.activation, after.slope  # not `after`, which holds the residual
+
+            def again(residual: Tensor | None) -> Tensor:
+                added = After(activation, slope, residual)
+                made: Tensor = load().forward(*known, sets, eps, added, statistics)[0]
+                return made
+
+            remember(y, again, [*known, statistics], after.residual)
         return y, statistics
 
     return call

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,13 +12,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 _scope = threading.local()
 
+Make = Callable[[Tensor | None], Tensor]  # an output, of the residual
+
 
 class _Recipe:
     """How an output is made again from what its norm keeps: to the bit, as the same kernel does it."""
 
-    def __init__(self, make: Callable[[], Tensor], *needs: Tensor | None) -> None:
-        self.make = make
-        self.needs = [(each, each._version) for each in needs if each is not None]
+    def __init__(self, make: Make, needs: Sequence[Tensor | None], residual: "Tensor | _Recipe | None") -> None:
+        self.make, self.residual = make, residual
+        kept = [*needs, residual if isinstance(residual, Tensor) else None]
+        self.needs = [(each, each._version) for each in kept if each is not None]
         self.made: Callable[[], Tensor | None] = lambda: None
 
     def __call__(self) -> Tensor:
@@ -31,7 +34,7 @@ class _Recipe:
                     "the input or a parameter of a norm, from which `normlab.lean` computes its output again"
                 )
             with torch.no_grad():
-                y = self.make()
+                y = self.make(self.residual() if isinstance(self.residual, _Recipe) else self.residual)
             self.made = weakref.ref(y)
         return y
 
@@ -74,8 +77,9 @@ def lean() -> Iterator[None]:
 
     Gradients are the same to the bit, and backward may come after the context. It serves where our kernels compute the
     norm, so for large tensors on the processor, and where the next layer keeps that output itself, as convolutions and
-    linear layers do. Nothing changes where a residual was added, whose sum the next block needs as well; within
-    `torch.utils.checkpoint`, which keeps nothing; and in what `torch.compile` has compiled, which decides for itself.
+    linear layers do. Of residual blocks in a row every other sum is kept, from which the next one is made. Nothing
+    changes within `torch.utils.checkpoint`, which keeps nothing, and in what `torch.compile` has compiled, which
+    decides for itself.
     `normlab.accelerate_(model, lean=True)` does the same for each forward of a model.
 
     Example:
@@ -94,16 +98,24 @@ def lean() -> Iterator[None]:
         _scope.kept = before
 
 
-def remember(y: Tensor, make: Callable[[], Tensor], *needs: Tensor | None) -> None:
+def remember(y: Tensor, make: Make, needs: Sequence[Tensor | None], residual: Tensor | None) -> None:
     """Tells the scope how an output can be made again.
+
+    A sum with a residual that is such a sum itself, and not kept, is kept: or backward would go through all blocks of a
+    network for each of them.
 
     Args:
         y: the output.
-        make: makes it, to the bit.
-        needs: what it is made of, and what must not have changed until then.
+        make: makes it of the residual, to the bit.
+        needs: what else it is made of, and what must not have changed until then.
+        residual: what was added; None for nothing.
     """
-    if is_lean():
-        _scope.kept.note(y, _Recipe(make, *needs))
+    if not is_lean():
+        return
+    kept: _Kept = _scope.kept
+    added = None if residual is None else kept.pack(residual.detach())
+    if not (isinstance(added, _Recipe) and added.residual is not None):
+        kept.note(y, _Recipe(make, needs, added))
 
 
 def is_lean() -> bool:

@@ -160,7 +160,7 @@ def _run(
 
 
 def _is_short(lies: _Layout, threads: int) -> bool:
-    """Whether the runs of positions are too short to be worked on one by one, and the channels enough for all threads."""
+    """Whether the runs of positions are too short to go one by one, and the channels enough for all threads."""
     return lies.positions < SHORT and lies.channels >= 2 * threads
 
 
