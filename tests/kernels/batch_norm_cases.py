@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
+import pytest
 import torch
 from tests.layers.oracle import random
 from tests.tolerances import beside_torch
 from torch import Tensor
-from torch.nn import functional
 
 from normlab import reference
 from normlab.kernels.activation import NOTHING, After
+from normlab.kernels.cpu import batch_norm as launcher
 from normlab.kernels.cpu.batch_norm import batch_norm_bwd, batch_norm_fwd
 from normlab.kernels.cpu.elements import wide
 
@@ -24,6 +25,13 @@ LAYOUTS: dict[str, Any] = {
     "pictures": (lambda x: _pictures(x).contiguous(memory_format=torch.channels_last), 1),
     "volumes": (lambda x: _pictures(x).unsqueeze(2).contiguous(memory_format=torch.channels_last_3d), 1),
     "axis -1": (lambda x: x.transpose(1, 2).contiguous(), -1),
+}
+# For each kernel the layout that it serves, how many positions are few to the launcher, and a shape of which it takes
+# more than a block, that is no multiple of the lanes.
+KERNELS = {
+    "contiguous": ("contiguous", 0, (6, 5, 700)),
+    "short": ("contiguous", 1 << 30, (150, 5, 28)),
+    "rows": ("rows", 0, (6, 5, 700)),
 }
 Found = dict[str, Tensor]
 
@@ -122,3 +130,10 @@ def held(
 def bits_of(found: Found) -> dict[str, bytes]:
     """To compare to the bit, whatever is NaN."""
     return {name: each.contiguous().flatten().view(torch.uint8).numpy().tobytes() for name, each in found.items()}
+
+
+def use(kernel: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, tuple[int, int, int]]:
+    """Has that kernel serve whatever comes in its layout, and says which that is, and a shape."""
+    layout, few, shape = KERNELS[kernel]
+    monkeypatch.setattr(launcher, "SHORT", few)
+    return layout, shape

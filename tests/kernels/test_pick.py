@@ -187,12 +187,11 @@ def test_no_such_backend() -> None:
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [
-        ("", "auto fused"),
         ("torch", "torch stock"),
         ("numba", "NORMLAB_BACKEND: the backend must be one of auto, torch, fused.\n  got: 'numba'\n"
                   "  fix: choose one of: auto, torch, fused."),
     ],
-    ids=["empty", "torch", "wrong"],
+    ids=["torch", "wrong"],
 )  # fmt: skip
 def test_the_environment(variable: str, expected: str) -> None:
     program = (

@@ -7,38 +7,43 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tests.kernels.batch_norm_cases import LAYOUTS, Found, bits_of, by_kernel, parameters
+from tests.kernels.batch_norm_cases import KERNELS, LAYOUTS, Found, bits_of, by_kernel, parameters, use
 from tests.layers.oracle import random
 
 from normlab.kernels.activation import NOTHING
 from normlab.kernels.cpu import team
 
-two = pytest.mark.parametrize("layout", ["contiguous", "rows"])  # one for each kernel
-SHAPE = (6, 3, 901)
+each_kernel = pytest.mark.parametrize("kernel", KERNELS, indirect=True)
+Kernel = tuple[str, tuple[int, int, int]]
 
 
-def computed(layout: str, seed: int = 0) -> Found:
-    lay, axis = LAYOUTS[layout]
-    x = lay(random(*SHAPE, seed=seed, mean=3.0, dtype=torch.float32))
-    return by_kernel(x, *parameters(3, x), lay(random(*SHAPE, seed=9, dtype=torch.float32)), axis, NOTHING)
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    return use(request.param, monkeypatch)
 
 
-@two
+def computed(kernel: Kernel, seed: int = 0) -> Found:
+    (lay, axis), shape = LAYOUTS[kernel[0]], kernel[1]
+    x = lay(random(*shape, seed=seed, mean=3.0, dtype=torch.float32))
+    return by_kernel(x, *parameters(5, x), lay(random(*shape, seed=9, dtype=torch.float32)), axis, NOTHING)
+
+
+@each_kernel
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_the_same_bits_each_time(layout: str, threads: int) -> None:
+def test_the_same_bits_each_time(kernel: Kernel, threads: int) -> None:
     torch.set_num_threads(threads)
-    first = bits_of(computed(layout))
+    first = bits_of(computed(kernel))
     for _ in range(3):
-        assert bits_of(computed(layout)) == first
+        assert bits_of(computed(kernel)) == first
 
 
-@two
-def test_from_other_threads_and_from_several_at_once(layout: str) -> None:
+@each_kernel
+def test_from_other_threads_and_from_several_at_once(kernel: Kernel) -> None:
     """Each of which has its own number of threads, as in PyTorch."""
 
     def many(seeds: range) -> list[dict[str, bytes]]:
         torch.set_num_threads(2)
-        return [bits_of(computed(layout, seed)) for seed in seeds]
+        return [bits_of(computed(kernel, seed)) for seed in seeds]
 
     expected = many(range(12))
     with ThreadPoolExecutor(3) as pool:
@@ -61,14 +66,14 @@ def without_openmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     team.openmp.cache_clear()
 
 
-@two
-def test_without_openmp_there_is_one(layout: str, without_openmp: None) -> None:
+@each_kernel
+def test_without_openmp_there_is_one(kernel: Kernel, without_openmp: None) -> None:
     torch.set_num_threads(1)
-    expected = bits_of(computed(layout))
+    expected = bits_of(computed(kernel))
     torch.set_num_threads(2)
     assert team.openmp() == (None, 0, 0)
     assert team.size() == 1
-    assert bits_of(computed(layout)) == expected
+    assert bits_of(computed(kernel)) == expected
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-5, -1.5, torch.inf])

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from normlab.kernels import pick
 from normlab.layers import BatchNorm2d, BatchNormAct2d
-from normlab.ops.lean import lean
+from normlab.ops.lean import is_lean, lean, stay_lean
 
 SHAPE = (4, 8, 6, 7)
 
@@ -210,3 +210,20 @@ def test_a_residual_changed_before_backward_is_an_error() -> None:
     residual.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward(torch.ones_like(y))
+
+
+def test_a_module_that_stays_lean() -> None:
+    """Also after a forward that raised, twice told, copied, and one within another."""
+    model = a_model()
+    expected = step(copy.deepcopy(model), nullcontext())
+    kept: list[bool] = []
+    for part in (model, model, model[0]):
+        stay_lean(part)
+    with pytest.raises(ValueError, match="neither second nor last"):
+        model(torch.ones(2))
+    model[0].norm1.register_forward_hook(lambda module, given, y: kept.append(is_lean()))
+    for each in (model, copy.deepcopy(model)):
+        assert all(map(torch.equal, step(each, nullcontext()), expected))
+    assert kept == [True, True]
+    assert not is_lean()
+    assert len(model._forward_hooks) == 1

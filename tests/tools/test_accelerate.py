@@ -259,13 +259,43 @@ def test_the_whole_model_is_a_norm_or_a_forward() -> None:
 
 
 def test_mixed_precision_keeps_its_dtypes() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), Residual(4, 4))
-    twin, x = copy.deepcopy(model), torch.randn(4, 3, 4, 4)
-    accelerate_(model, x)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        one, other = model(x), twin(x)
-    assert one.dtype == other.dtype
-    torch.testing.assert_close(one, other)
+    for model in (nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), Residual(4, 4)), Residual(4, 4)):
+        twin, x = copy.deepcopy(model), torch.randn(4, 4, 4, 4)  # float32: another dtype than what the norm puts out
+        accelerate_(model, x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            one, other = model(x), twin(x)
+        assert one.dtype == other.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["residual", "functions", "sums", "nested"])
+def test_others_may_follow_it_in_a_graph(name: str) -> None:
+    make, x, _ = NETWORKS[name]
+    model = built(make)
+    twin = copy.deepcopy(model)
+    accelerate_(model)
+    followed = torch.fx.symbolic_trace(model)
+    for training in (True, False):
+        torch.testing.assert_close(followed.train(training)(x), twin.train(training)(x), rtol=TRAINING, atol=TRAINING)
+
+
+class Broadcast(nn.Module):
+    """What is added has one value a channel, as after squeeze and excitation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.silu(self.bn(x) + x.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("size", [4, 40], ids=["small", "large enough for a kernel"])
+def test_what_is_added_may_be_smaller(size: int) -> None:
+    model = built(Broadcast)
+    twin, x = copy.deepcopy(model), torch.randn(6, 8, size, size).double()
+    assert changes(accelerate_(model, x)) == ["ours, with add and silu"]
+    assert_same(model, twin, x)
 
 
 def test_it_compiles_in_one_graph() -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 _scope = threading.local()
@@ -96,6 +96,27 @@ def lean() -> Iterator[None]:
             yield
     finally:
         _scope.kept = before
+
+
+def stay_lean(module: nn.Module) -> None:
+    """Each forward of a module keeps less, as within `lean`; once is enough."""
+    if _begin not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(_begin)
+        module.register_forward_hook(_end, always_call=True)
+
+
+def _begin(module: nn.Module, given: Any) -> None:
+    scope = lean()
+    scope.__enter__()
+    _scope.entered = [*getattr(_scope, "entered", []), (module, scope)]
+
+
+def _end(module: nn.Module, given: Any, output: Any) -> None:
+    """Also after a forward that raised, even before `_begin`."""
+    entered = getattr(_scope, "entered", [])
+    if entered and entered[-1][0] is module:
+        _scope.entered = entered[:-1]
+        entered[-1][1].__exit__(None, None, None)
 
 
 def remember(y: Tensor, make: Make, needs: Sequence[Tensor | None], residual: Tensor | None) -> None:

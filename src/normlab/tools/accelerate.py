@@ -10,6 +10,7 @@ from normlab.layers.adopt import our_class
 from normlab.layers.batch_norm_act import BatchNormActOptions
 from normlab.layers.combined import combined
 from normlab.layers.explicit import Explicit
+from normlab.ops.lean import stay_lean
 from normlab.tools.answers import Answers, answers_of, difference, fresh, moved_by_roundings, tolerance
 from normlab.tools.called import unfit
 from normlab.tools.dataflow import trace
@@ -24,7 +25,7 @@ from normlab.tools.report import Report, Skipped, Touched
 ALREADY = "it is ours already"
 
 
-def accelerate_(model: nn.Module, example: Any = None) -> Report:
+def accelerate_(model: nn.Module, example: Any = None, *, lean: bool = False) -> Report:
     """Makes the norms of PyTorch in a model ours, in place, and lets batch norms do what follows them.
 
     What a model computes stays: values, gradients, running statistics; so do names and values in the `state_dict`,
@@ -47,6 +48,7 @@ def accelerate_(model: nn.Module, example: Any = None) -> Report:
             mapping of named ones. With it activations are found in modules of any kind, and outputs, gradients and
             statistics in train mode and in eval mode are compared with what they were. Without it that is fused which
             is sure from how the layers stand, or from the graph of a forward.
+        lean: whether each forward keeps less for backward, as within `normlab.lean`, which says where that serves.
 
     Returns:
         Every norm: what it is now, or why it was kept; after a semicolon, why it is not fused with what follows it.
@@ -66,8 +68,9 @@ def accelerate_(model: nn.Module, example: Any = None) -> Report:
         ('ours, with relu', 'relu', ReLU(done by the norm before it))
     """
     errors.invalid_input("accelerate_", unfit(model, "accelerate"))
-    norms = {name: norm_in(module) for name, module in norms_of(model).items()}
-    words = {name: described(module) for name, module in norms_of(model).items()}
+    found = norms_of(model)
+    norms = {name: norm_in(module) for name, module in found.items()}
+    words = {name: described(module) for name, module in found.items()}
     error = None
     with intact(model):
         before = [] if example is None else answers_of(model, example)
@@ -80,6 +83,8 @@ def accelerate_(model: nn.Module, example: Any = None) -> Report:
             fusing.fuse()
         if example is not None:
             error = _verified(model, example, before)
+    if lean:
+        stay_lean(model)
     touched: list[Touched] = []
     skipped: list[Skipped] = []
     for name, norm in norms.items():

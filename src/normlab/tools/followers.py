@@ -70,11 +70,15 @@ def chain_of(norm: fx.Node, layers: Mapping[str, nn.Module]) -> Chain | str:
 def fuse(graph: fx.Graph, chain: Chain) -> None:
     """Puts one call of the norm in the place of the whole chain.
 
-    The residual goes by its name, also where there is none: a norm of another kind, put in later, refuses it.
+    The residual goes by its name, also where there is none: a norm of another kind, put in later, refuses it. A sum
+    that was put into one of its terms has the dtype of that one, as under autocast.
     """
-    with graph.inserting_before(chain.place):
+    place = chain.place
+    with graph.inserting_before(place):
         named = {"residual": chain.residual}
         call = graph.call_module(str(chain.norm.target), chain.norm.args, named)  # type: ignore[arg-type]
+        if place.target in WRITES_LEFT:
+            call = graph.call_method("type_as", (call, chain.residual if chain.is_right() else chain.norm.args[0]))
     chain.nodes[-1].replace_all_uses_with(call)
     for node in reversed((chain.norm, *chain.nodes)):
         graph.erase_node(node)
