@@ -25,7 +25,7 @@ def test_in_the_same_layout() -> None:
     x = torch.empty(LARGE)
     odd = torch.empty(2, *LARGE)[1:2]  # its first stride leads nowhere
     for each in (
-        x, odd, x.contiguous(memory_format=torch.channels_last), x.movedim(1, -1).contiguous(), x.bfloat16().expand(LARGE),
+        x, odd, x.contiguous(memory_format=torch.channels_last), x.movedim(1, -1).contiguous(), x.bfloat16(),
         x.double(), x.transpose(0, 1), torch.nn.Parameter(x), torch.empty(3), torch.empty(2, 3).t(),
     ):  # fmt: skip
         found = alloc.empty_like(each)

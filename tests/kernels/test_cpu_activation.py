@@ -69,7 +69,7 @@ def test_small_values_are_right_in_their_own_size(name: str) -> None:
 @named
 @pytest.mark.parametrize("z", [0.0, torch.inf, -torch.inf, torch.nan, 3e38, -3e38, 1e-40], ids=str)
 def test_at_the_ends(name: str, z: float) -> None:
-    """NaN stays NaN, and ReLU and its like are PyTorch's to the bit; SiLU and GELU are finite wherever PyTorch's are."""
+    """NaN stays NaN; ReLU and its like are PyTorch's to the bit, SiLU and GELU are finite wherever PyTorch's are."""
     at = torch.full((3,), z)
     found, stock = by_kernel(name, at, torch.ones(3)), by_torch(name, at, torch.ones(3))
     for mine, theirs in zip(found, stock, strict=True):
@@ -91,7 +91,7 @@ def test_in_plain_torch(name: Any) -> None:
 
 def test_names_and_numbers() -> None:
     """The launcher numbers them as the kernels do, which it does not import: that takes Numba."""
-    from normlab.kernels.cpu.jitted.activation import CODES as in_kernels
+    from normlab.kernels.cpu.jitted import activation
 
-    assert CODES == in_kernels
+    assert activation.CODES == CODES
     assert tuple(CODES) == ACTIVATIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.layers.catalogue import CATALOGUE, Entry
+from tests.layers.catalogue import CATALOGUE, Entry, kernels_of_any_size
 from tests.tolerances import beside_torch
 from torch import nn
 
@@ -24,17 +24,29 @@ modes = pytest.mark.parametrize(
 )  # fmt: skip
 
 
-@pytest.fixture(params=["stock", "registered", "formula"])
+BACKENDS = ("stock", "registered", "formula", "fused")
+every_backend = pytest.mark.parametrize(
+    ("entry", "backend"),
+    [pytest.param(each, backend, id=f"{each.name}-{backend}")
+     for each in CATALOGUE for backend in BACKENDS if backend != "fused" or each.name.startswith("BatchNorm")],
+    indirect=["backend"],
+)  # fmt: skip
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way to compute a layer, whatever would be picked."""
-    monkeypatch.setattr("normlab.kernels.pick.forced", request.param)
+    """Each way to compute a layer, whatever would be picked; our kernels, wherever there is one."""
+    if request.param == "fused":
+        kernels_of_any_size(monkeypatch)
+    else:
+        monkeypatch.setattr("normlab.kernels.pick.forced", request.param)
     return str(request.param)
 
 
 @every
 def test_is_the_layer_of_torch(entry: Entry) -> None:
     ours, stock = entry.pair()
-    assert isinstance(ours, type(stock))
+    assert isinstance(ours, entry.is_a)
     theirs = inspect.signature(type(stock)).parameters
     mine = inspect.signature(type(ours)).parameters
     assert [(each.name, each.default, each.kind) for each in theirs.values()] == [
@@ -59,7 +71,7 @@ def test_state_goes_both_ways(entry: Entry) -> None:
             assert torch.equal(mine.state_dict()[name], value)
 
 
-@every
+@every_backend
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("mean", [0.0, 1e3], ids=["unit", "large mean"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
@@ -86,7 +98,7 @@ def _pass(layer: nn.Module, x: torch.Tensor, dy: torch.Tensor) -> dict[str, torc
     return found | {name: value for name, value in layer.state_dict().items() if name.startswith(("run", "num"))}
 
 
-@every
+@every_backend
 def test_first_and_second_derivative(entry: Entry, backend: str) -> None:
     layer = entry.built(entry.ours).double()
     names = [name for name, _ in layer.named_parameters()]
@@ -151,7 +163,7 @@ def test_under_autocast(entry: Entry) -> None:
     torch.testing.assert_close(mine, theirs)
 
 
-@every
+@every_backend
 def test_memory_formats_and_views(entry: Entry, backend: str) -> None:
     layer = entry.built(entry.ours)
     expected = layer(entry.x())
@@ -164,7 +176,7 @@ def test_memory_formats_and_views(entry: Entry, backend: str) -> None:
         torch.testing.assert_close(y, expected)
 
 
-@every
+@every_backend
 def test_an_empty_batch(entry: Entry, backend: str) -> None:
     """Where PyTorch takes it, so do we; and nothing is committed."""
     ours, stock = entry.pair()
@@ -177,7 +189,7 @@ def test_an_empty_batch(entry: Entry, backend: str) -> None:
     assert not any(bool(each.isnan().any()) for each in ours.state_dict().values())
 
 
-@every
+@every_backend
 def test_junk_in_is_junk_out_and_no_lie(entry: Entry, backend: str) -> None:
     """NaN and infinity in the input reach the same elements of the output as in PyTorch."""
     ours, stock = entry.pair()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.layers.catalogue import kernels_of_any_size
 from tests.tolerances import TORCH
 from torch import nn
 from torch.testing._internal.common_modules import module_db
@@ -24,9 +25,15 @@ def test_every_norm_is_there() -> None:
     assert len(NORMS) == 9
 
 
-@both
+@pytest.mark.parametrize(
+    ("info", "by_kernel"),
+    [pytest.param(info, by_kernel, id=f"{info.name}{' by kernel' if by_kernel else ''}")
+     for info in NORMS for by_kernel in ((False, True) if "BatchNorm" in info.name else (False,))],
+)  # fmt: skip
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_samples(info: Any, training: bool) -> None:
+def test_samples(info: Any, by_kernel: bool, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by_kernel:
+        kernels_of_any_size(monkeypatch)
     ours = getattr(layers, info.name.removeprefix("nn."))
     samples = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=True, training=training)
     assert samples
