@@ -90,6 +90,7 @@ class BatchNormOptions(Explicit):
         if (
             mean is None or var is None or commits is None or self.momentum is None or torch.compiler.is_compiling()
             or not self._is_plain() or in_backward() or not mean.dtype == var.dtype == statistics.dtype
+            or type(var) is not Tensor
         ):  # fmt: skip
             self._commit([moments_from(statistics.detach(), count)])
             return
@@ -110,7 +111,7 @@ class BatchNormOptions(Explicit):
         self._check(x)
         learned = self._parameters
         how: tuple[Any, ...] = learned["weight"], learned["bias"], self.momentum, self.eps, self.axis
-        if var.is_cpu and not torch.compiler.is_compiling():
+        if var.is_cpu and type(var) is Tensor and not torch.compiler.is_compiling():
             mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
             mine.save()
             y = batch_norm_into(x, mine.mean, mine.var, *how)

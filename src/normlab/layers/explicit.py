@@ -300,5 +300,6 @@ def in_backward() -> bool:
 
 
 def _can_look_at(value: Tensor) -> bool:
-    """Whether asking for the value of a number costs nothing: on a GPU it waits, and a tracer has none."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed()
+    """Whether asking for the value of a number costs nothing: on a GPU it waits, and a tracer or a fake has none."""
+    plain = type(value) is Tensor and value.device.type == "cpu"
+    return plain and not torch.compiler.is_compiling() and not transformed()
