@@ -1,6 +1,7 @@
 """Memory for what kernels return: never in two hands, in the layout asked for, and used again when it is free."""
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 
@@ -113,6 +114,25 @@ def test_freed_by_a_collection_of_garbage(of_its_own: alloc._Pool) -> None:
         gc.set_threshold(*before)
     assert all((each == -number).all() for number, each in enumerate(kept))
     assert of_its_own.bytes > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_its_own() -> None:
+    """What it writes, in memory that was in use or idle before, is not seen here."""
+    y, idle = alloc.empty_like(torch.empty(LARGE)).fill_(1), alloc.empty_like(torch.empty(LARGE)).fill_(2)
+    place = idle.data_ptr()
+    del idle
+    child = os.fork()
+    if not child:
+        y.fill_(3)
+        alloc.empty_like(y).fill_(4)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    again = alloc.empty_like(y)
+    assert again.data_ptr() == place
+    assert (y == 1).all()
+    assert (again == 2).all()
 
 
 def test_freed_and_asked_for_by_several_threads(of_its_own: alloc._Pool) -> None:

@@ -133,20 +133,19 @@ def test_past_the_caches(length: int, dtype: torch.dtype, monkeypatch: pytest.Mo
     x, weight, bias, dy = given((7, length), (length,), dtype)
     expected = by_kernel(LAYER, x, weight, bias, 1, dy)
     monkeypatch.setattr(launch, "PAST", 0)
+    monkeypatch.setattr(launch, "PAST_BACK", 0)
     assert same_bits(by_kernel(LAYER, x, weight, bias, 1, dy), expected)
 
 
-def test_what_goes_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_past_the_caches() -> None:
     """Full vectors at multiples of their size, or the processor refuses."""
     lines = torch.zeros(1024)
     first = -(lines.data_ptr() // 4) % 16
     x = lines[first : first + 512]
-    assert not launch.past(x, 64)
-    monkeypatch.setattr(launch, "PAST", 2048)
-    assert launch.past(x, 64)
-    assert not launch.past(x[:511], 64)
-    assert not launch.past(x, 72)
-    assert not launch.past(lines[first + 1 : first + 513], 64)
+    assert launch.past(x, 64, 2048)
+    assert not launch.past(x, 64, 2049)
+    assert not launch.past(x, 72, 2048)
+    assert not launch.past(lines[first + 1 : first + 513], 64, 2048)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

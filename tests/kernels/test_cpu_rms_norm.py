@@ -88,6 +88,7 @@ def test_past_the_caches(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight, _, dy = given((7, length), (length,), bias=False)
     expected = by_kernel(RMS, x, weight, None, 1, dy)
     monkeypatch.setattr(launch, "PAST", 0)
+    monkeypatch.setattr(launch, "PAST_BACK", 0)
     assert same_bits(by_kernel(RMS, x, weight, None, 1, dy), expected)
 
 

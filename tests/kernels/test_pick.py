@@ -38,15 +38,15 @@ def test_without_anything_else() -> None:
 
 def test_by_size() -> None:
     """From the crossover on, which depends on what there is to save."""
-    for shape, after, least in (
-        ((launcher.WORTH // 32, 4, 8), After(), launcher.WORTH),
-        ((launcher.WORTH_WITH_MORE // 32, 4, 8), After("relu"), launcher.WORTH_WITH_MORE),
-        ((launcher.WORTH_IN_ROWS // 4, 4), After(), launcher.WORTH_IN_ROWS),
-    ):
-        x = torch.zeros(shape)
-        assert x.numel() == least >= choice.LEAST["batch_norm"]
-        assert pick("batch_norm", x, None, 1, after) == "fused"
-        assert pick("batch_norm", x[:-1], None, 1, after) == "stock"
+    for (given, more), (in_runs, in_rows) in launcher.WORTH.items():
+        after = After("relu") if more else After()
+        if in_runs == launcher.NEVER:
+            assert pick("batch_norm", LARGE, None, 1, after, given) == "stock"
+            continue
+        for x in (torch.zeros(in_runs // 32, 4, 8), torch.zeros(in_rows // 4, 4)):
+            assert x.numel() >= choice.LEAST["batch_norm"]
+            assert pick("batch_norm", x, None, 1, after, given) == "fused"
+            assert pick("batch_norm", x[:-1], None, 1, after, given) == "stock"
 
 
 class Watching(TorchDispatchMode):
@@ -207,7 +207,7 @@ def test_the_environment(variable: str, expected: str) -> None:
 
 
 def test_explained() -> None:
-    small, least = LARGE[:1, :1], f"ours is faster from {launcher.WORTH:,} on"
+    small, least = LARGE[:1, :1], f"ours is faster from {launcher.WORTH[False, False][0]:,} on"
     assert explained("batch_norm", LARGE) == ("fused", f"of 1,048,576 values; {least}")
     assert explained("batch_norm", small) == ("stock", f"of 1,024 values; {least}")
     assert explained("batch_norm", LARGE, 2) == ("stock", WHY_NOT["gaps"][1])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.layers.oracle import close, learned, passed, random, same, statistics
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +19,7 @@ from normlab.errors import InvalidInputError
 from normlab.kernels import pick
 from normlab.kernels.cpu import batch_norm as launcher
 from normlab.layers import accumulate, stats_frozen
+from normlab.ops.moments import Moments
 
 SHAPE = (4, 3, 8, 7)
 
@@ -49,6 +51,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "never": {"commit_when": "never"},
     "always": {"commit_when": "always", "normalize_with": "batch"},
     "running": {"normalize_with": "running", "commit_when": "never"},
+    "both": {"normalize_with": "running", "commit_when": "always"},
     "without parameters": {"affine": False},
     "without bias": {"bias": False},
 }
@@ -184,14 +187,43 @@ def test_what_has_no_kernel_is_said_where_one_was_asked_for() -> None:
         assert same(statistics(layer), before)
 
 
-def test_over_several_processes_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = norm(synced=True)
-    after = pick.NOTHING
-    assert layer._has_kernel(x_of(), None, after)
+@pytest.mark.parametrize("kind", [layers.BatchNorm2d, layers.BatchNormAct2d])
+def test_over_several_processes_there_is_no_kernel(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, seen = kind(3, synced=True), []
+
+    def together(x: torch.Tensor, *given: Any, **how: Any) -> tuple[torch.Tensor, Moments]:
+        seen.append(x)
+        return x, Moments(torch.ones(3), torch.ones(3), 5)
+
+    monkeypatch.setattr("normlab.layers.batch_norm.sync_batch_norm", together)
+    layer(x_of())
+    assert not seen
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    assert not layer._has_kernel(x_of(), None, after)
-    assert not layers.BatchRenorm2d(3)._has_kernel(x_of(), None, after)
-    assert not layers.GhostBatchNorm2d(3, 2)._has_kernel(x_of(), None, after)
+    layer(x_of())
+    assert len(seen) == 1
+
+
+def test_what_does_not_normalize_the_batch_as_one_has_no_kernel_of_its_own() -> None:
+    """Its parts have; each compared with PyTorch's kernel."""
+    for make in (lambda: layers.GhostBatchNorm2d(3, 2), lambda: layers.BatchRenorm2d(3, schedule=(0, 0, 0))):
+        found = []
+        for backend in ("fused", "torch"):
+            layer = learned(make().double())
+            with pick.backend(backend):
+                found.append([*passed(layer, x_of(), x_of(5)), *statistics(layer).values()])
+        for mine, theirs in zip(*found, strict=True):
+            close(mine, theirs)
+
+
+def test_in_a_mode_of_fake_tensors() -> None:
+    """In which memory is estimated: PyTorch's kernel, and no look at numbers that are not there."""
+    with pick.backend("auto"), FakeTensorMode():
+        for size in (2, 2000):
+            for layer in (layers.BatchNorm2d(3), layers.BatchNormAct2d(3)):
+                x = torch.empty(size, *SHAPE[1:]).requires_grad_()
+                y = layer(x)
+                y.sum().backward()
+                assert (y.shape, x.grad.shape) == (x.shape, x.shape)
 
 
 def test_what_is_refused() -> None:

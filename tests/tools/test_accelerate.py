@@ -30,7 +30,7 @@ def built(make: Callable[[], nn.Module]) -> nn.Module:
     return model
 
 
-def steps(model: nn.Module, x: Tensor, count: int = 3) -> list[Tensor]:
+def steps(model: nn.Module, x: Tensor, count: int = 2) -> list[Tensor]:
     """Outputs of steps of SGD with random upstream gradients, the parameters and statistics after them, evaluation."""
     torch.manual_seed(1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

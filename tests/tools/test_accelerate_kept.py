@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from normlab import accelerate_
 from normlab.errors import InvalidInputError
 from normlab.tools import fusing
+from normlab.tools.answers import answers_of, moved_by_roundings, tolerance
 from normlab.tools.recognized import Follows
 from normlab.tools.report import Report
 
@@ -639,6 +640,14 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + torch.randn(x.shape, generator=self.generator, dtype=x.dtype))
+
+
+def test_roundings_of_the_weights_move_a_model_a_little() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU())
+    before = state(model)
+    moved = moved_by_roundings(model, X.float(), answers_of(model, X.float()))
+    assert torch.finfo(torch.float32).eps < moved < tolerance(model, [])
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(before, state(model), strict=True))
 
 
 def test_what_differs_by_itself_is_no_error_of_ours() -> None:

@@ -19,14 +19,13 @@ WRITES: tuple[Op, ...] = ("batch_norm", "instance_norm")
 # in the place of the choice, for tests that hold every backend against PyTorch
 forced: Backend | None = None
 
-# Values below which nobody looks further: there PyTorch's are faster than any kernel that is called from Python,
-# but for its RMS norm, which is six operations.
+# Values below which nobody looks further: there PyTorch's are faster than any kernel that is called from Python.
 LEAST: dict[Op, int] = {
-    "batch_norm": 1 << 16, "layer_norm": 1 << 16, "group_norm": 1 << 16, "instance_norm": 1 << 16, "rms_norm": 1 << 12,
+    "batch_norm": 1 << 16, "layer_norm": 1 << 16, "group_norm": 1 << 16, "instance_norm": 1 << 16, "rms_norm": 1 << 15,
 }  # fmt: skip
 
 
-def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = NOTHING) -> Backend:
+def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = NOTHING, given: bool = False) -> Backend:
     """What computes a norm of `x`, forward and backward.
 
     * `fused`: our kernels, for large tensors on the processor.
@@ -44,6 +43,7 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
         sets: what tells the sets of this norm: the axis of the channels, the groups, or how many dimensions are
             normalized.
         after: what follows the norm.
+        given: whether it normalizes by given statistics.
 
     Raises:
         InvalidInputError: `fused` was asked for, and there is no such kernel for this.
@@ -64,7 +64,7 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
         return "fused"
     if (
         choice == "auto" and x.numel() >= LEAST[op]
-        and not why_not_fused(op, x, mask, sets, after) and x.numel() >= _kernels(op).least(x, sets, after)
+        and not why_not_fused(op, x, mask, sets, after) and x.numel() >= _kernels(op).least(x, sets, after, given)
     ):  # fmt: skip
         return "fused"
     if transformed() and (mask is not None or op in WRITES):
@@ -98,12 +98,12 @@ def explained(op: Op, x: Tensor, sets: int = 1, after: After = NOTHING) -> tuple
 
     Example:
         >>> explained("batch_norm", torch.zeros(64, 64))
-        ('stock', 'of 4,096 values; ours is faster from 262,144 on')
+        ('stock', 'of 4,096 values; ours is faster from 4,194,304 on')
     """
     backend = pick(op, x, None, sets, after)
     if reason := why_not_fused(op, x, None, sets, after):
         return backend, reason
-    least = f"ours is faster from {_kernels(op).least(x, sets, after):,} on"
+    least = f"ours is faster from {_kernels(op).least(x, sets, after, False):,} on"
     asked = "" if _chosen == "auto" else f"{_chosen} was asked for; "
     return backend, f"{asked}of {x.numel():,} values; {least}"
 

@@ -48,7 +48,7 @@ class BatchNormOptions(Explicit):
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None and isinstance(input, Tensor) and self.whole and not self._together():
-            backend = pick("batch_norm", input, None, self.axis)
+            backend = pick("batch_norm", input, None, self.axis, given=not self._by_batch())
             if backend == "fused" and self._all_in_one(input):
                 return self._by_kernel(input, NOTHING)
             mean, var, commits = self.running()
@@ -63,7 +63,7 @@ class BatchNormOptions(Explicit):
         """Whether one of ours computes the norm and what follows."""
         return (
             isinstance(x, Tensor) and mask is None and self.whole and not self._together() and self._all_in_one(x)
-            and pick("batch_norm", x, None, self.axis, after) == "fused"
+            and pick("batch_norm", x, None, self.axis, after, not self._by_batch()) == "fused"
         )  # fmt: skip
 
     def _all_in_one(self, x: Tensor) -> bool:
@@ -90,7 +90,6 @@ class BatchNormOptions(Explicit):
         if (
             mean is None or var is None or commits is None or self.momentum is None or torch.compiler.is_compiling()
             or not self._is_plain() or in_backward() or not mean.dtype == var.dtype == statistics.dtype
-            or type(var) is not Tensor
         ):  # fmt: skip
             self._commit([moments_from(statistics.detach(), count)])
             return

@@ -23,7 +23,7 @@ def why_not(x: Tensor, groups: int, after: After = NOTHING) -> str:
     return "" if x.ndim > 1 and x.shape[1] % groups == 0 else "its channels make no such groups"
 
 
-def least(x: Tensor, groups: int, after: After = NOTHING) -> int:
+def least(x: Tensor, groups: int, after: After = NOTHING, given: bool = False) -> int:
     """From how many values on it is faster than PyTorch's, with all that comes with a call."""
     return WORTH_ALONE if groups == x.shape[1] else WORTH
 
@@ -51,10 +51,9 @@ def group_norm_fwd(
     bias = launch.parameter("group_norm", "bias", bias, x, every)
     y, statistics = alloc.empty_like(x), alloc.empty(4, sets, dtype=wide(x))
     together = max(1, min(launch.LANES, 4096 // (channels * length)))
-    team.run(
-        _kernel("forward", x), launch.threads(x, sets), sets, groups, channels, length, together,
-        launch.past(y, length), team.bits(eps), at(x), at(y), at(weight), at(bias), at(statistics),
-    )  # fmt: skip
+    lies = sets, groups, channels, length, together, launch.past(y, length, launch.PAST)
+    tensors = at(x), at(y), at(weight), at(bias), at(statistics)
+    team.run(_kernel("forward", x), launch.threads(x, sets), *lies, team.bits(eps), *tensors)
     return y, statistics
 
 
@@ -77,10 +76,9 @@ def group_norm_bwd(
     dx, gradients = alloc.empty_like(x), alloc.empty(2, every, dtype=wide(x))
     together = max(1, min(launch.LANES, 4096 // length) // channels)
     sums = alloc.empty(threads, launch.lines(2 * every) + 2 * launch.lines(channels), dtype=torch.float64)
-    team.run(
-        _kernel("backward", x), threads, sets, groups, channels, length, together, launch.past(dx, length), at(dy),
-        at(x), at(dx), at(weight), at(statistics), at(gradients), at(sums), 0,
-    )  # fmt: skip
+    lies = sets, groups, channels, length, together, launch.past(dx, length, launch.PAST_BACK)
+    tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), at(sums)
+    team.run(_kernel("backward", x), threads, *lies, *tensors, 0)
     dweight, dbias = gradients.unbind()
     return dx, dweight, dbias
 

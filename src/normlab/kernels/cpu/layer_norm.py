@@ -16,7 +16,7 @@ def why_not(x: Tensor, dims: int, after: After = NOTHING) -> str:
     return launch.why_not(x, after)
 
 
-def least(x: Tensor, dims: int, after: After = NOTHING) -> int:
+def least(x: Tensor, dims: int, after: After = NOTHING, given: bool = False) -> int:
     """From how many values on it is faster than PyTorch's, with all that comes with a call."""
     return WORTH
 

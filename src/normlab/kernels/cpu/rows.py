@@ -34,7 +34,7 @@ def rows_fwd(
     y, statistics = alloc.empty_like(x), alloc.empty(4, rows, dtype=wide(x))
     kernel, threads = _kernel(where, "forward", x), launch.threads(x, rows)
     tensors = at(x), at(y), at(weight), at(bias), at(statistics)
-    team.run(kernel, threads, *_schedule(y, rows, length), team.bits(eps), *tensors)
+    team.run(kernel, threads, *_schedule(y, rows, length, launch.PAST), team.bits(eps), *tensors)
     return y, statistics
 
 
@@ -57,7 +57,7 @@ def rows_bwd(
     dx, gradients = alloc.empty_like(x), alloc.empty(parameters, length, dtype=wide(x))
     sums = alloc.empty(threads, 2, parameters * launch.lines(length), dtype=torch.float64)
     tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), at(sums)
-    team.run(_kernel(where, "backward", x), threads, *_schedule(dx, rows, length), *tensors, 0)
+    team.run(_kernel(where, "backward", x), threads, *_schedule(dx, rows, length, launch.PAST_BACK), *tensors, 0)
     return dx, gradients
 
 
@@ -67,11 +67,11 @@ def _shape(x: Tensor, dims: int) -> tuple[int, int]:
     return x.numel() // length, length
 
 
-def _schedule(y: Tensor, rows: int, length: int) -> tuple[int, int, int, bool, bool]:
+def _schedule(y: Tensor, rows: int, length: int, past: int) -> tuple[int, int, int, bool, bool]:
     """What the kernel is told first: the shape, rows at a time, whether four share loads, whether past the caches."""
     fours = length > FOURS
     near = NEAR_FOURS if fours else NEAR if y.numel() * y.element_size() < LARGE else NEAR_LARGE
-    return rows, length, max(LEAST, min(MOST, near // length)), fours, launch.past(y, length)
+    return rows, length, max(LEAST, min(MOST, near // length)), fours, launch.past(y, length, past)
 
 
 def _kernel(where: str, which: str, x: Tensor) -> int:
