@@ -45,6 +45,9 @@ class _Pool:
             if at == len(self.idle) or self.idle[at][0] > max(size * 5 // 4, size + PAGE):
                 return None
             found, number = self.idle.pop(at)
+            if found < size:  # a tensor was freed since, by a collection of garbage, and moved the places
+                insort(self.idle, (found, number))
+                return None
             self.bytes -= found
             return self.blocks.pop(number)
 
