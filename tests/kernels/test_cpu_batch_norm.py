@@ -217,3 +217,13 @@ def test_every_number_of_16_bits(dtype: torch.dtype) -> None:
         y = batch_norm_fwd(x, None, torch.tensor(bias), 1, 1e-5, NOTHING, known)[0]
         torch.testing.assert_close(y, (x.float() + torch.tensor(bias).view(1, 2, 1)).to(dtype), rtol=0, atol=0,
                                    equal_nan=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(40, 20), (40, 20, 3), (4, 20, 90)], ids=["rows", "few positions", "runs"])
+def test_squares_beyond_float32(shape: tuple[int, ...]) -> None:
+    """The variance is right or infinite, and not NaN: the squares of sums are of float64."""
+    x = 3e18 * random(*shape, dtype=torch.float32)
+    y, statistics = batch_norm_fwd(x, None, None, 1, 1e-5, NOTHING)
+    assert statistics[3].isinf().any()
+    assert not statistics[3].isnan().any()
+    assert y.isfinite().all()

@@ -4,6 +4,7 @@ Slices of channels that stay in the cache between the readings are slower, by a 
 as little of each line of memory and page is read then.
 """
 
+import numpy as np
 from numba import njit
 
 from normlab.kernels.cpu.jitted.activation import activated, passed_back
@@ -77,17 +78,17 @@ def _moments(x, begin, end, channels, padded, work, sums, one):
         sums_about(x, row, upto, channels, channels, s, q, about)
         far = False
         for c in range(channels):
-            away = float(get(s, c))
-            far |= away * away > (float(get(q, c)) - away * away / size) * size
+            away = np.float64(get(s, c))
+            far |= away * away > (np.float64(get(q, c)) - away * away / size) * size
         if far:
             for c in range(channels):
-                put(about, c, rounded(float(get(about, c)) + float(get(s, c)) / size, one))
+                put(about, c, rounded(np.float64(get(about, c)) + np.float64(get(s, c)) / size, one))
             sums_about(x, row, upto, channels, channels, s, q, about)
         for c in range(channels):
-            away, mean = float(get(s, c)), get(means, c)
-            apart = float(get(about, c)) + away / size - mean
+            away, mean = np.float64(get(s, c)), get(means, c)
+            apart = np.float64(get(about, c)) + away / size - mean
             mean += apart * (size / (count + size))
-            spread = float(get(q, c)) - away * away / size
+            spread = np.float64(get(q, c)) - away * away / size
             put(means, c, mean)
             put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
             put(about, c, rounded(mean, one))

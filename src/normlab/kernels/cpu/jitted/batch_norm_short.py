@@ -4,6 +4,7 @@ Runs of four or 49 numbers would leave lanes empty and cost more around them tha
 many that their columns stay in the cache.
 """
 
+import numpy as np
 from numba import njit
 
 from normlab.kernels.cpu.jitted.batch_norm import coefficients, finished, keep, place_in_team
@@ -65,14 +66,14 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
         for c in range(channels):
             away, spread = _of_channel(s, q, c, length)
             if away * away > (spread - away * away / size) * size:
-                _spread(about, c, length, rounded(float(get(about, c * length)) + away / size, one))
+                _spread(about, c, length, rounded(np.float64(get(about, c * length)) + away / size, one))
                 far = True
         if far:
             sums_about(x, row, upto, stride, channels * length, s, q, about)
         for c in range(channels):
             away, spread = _of_channel(s, q, c, length)
             mean = get(means, c)
-            apart = float(get(about, c * length)) + away / size - mean
+            apart = np.float64(get(about, c * length)) + away / size - mean
             mean += apart * (size / (count + size))
             spread -= away * away / size
             put(means, c, mean)
@@ -87,8 +88,8 @@ def _of_channel(s, q, c, length):
     """The sums of a channel, over its columns."""
     away, spread = 0.0, 0.0
     for k in range(c * length, (c + 1) * length):
-        away += float(get(s, k))
-        spread += float(get(q, k))
+        away += np.float64(get(s, k))
+        spread += np.float64(get(q, k))
     return away, spread
 
 
