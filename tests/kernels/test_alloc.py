@@ -89,7 +89,7 @@ def test_idle_memory_has_a_limit_and_can_be_given_back(
     assert of_its_own.bytes == 3 * alloc.PAGE
     assert {alloc.empty_like(torch.empty(LARGE)).data_ptr()} <= set(places[2:])
     alloc.empty_cache()
-    assert (of_its_own.bytes, of_its_own.idle, of_its_own.blocks) == (0, [], {})
+    assert (of_its_own.bytes, list(of_its_own.idle)) == (0, [])
 
 
 def test_small_memory_is_none_of_it(of_its_own: alloc._Pool) -> None:
@@ -167,3 +167,10 @@ def test_what_may_be_done_with_it() -> None:
     assert torch.equal(y.share_memory_(), expected)
     y.add_(1).resize_(3, 5)
     assert torch.equal(y, expected.add_(1).flatten()[:15].view(3, 5))
+
+
+def test_it_is_no_view_of_anything() -> None:
+    """Which could not be written in place where its gradient is wanted."""
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            assert not alloc.empty_like(torch.empty(LARGE))._is_view()

@@ -129,6 +129,7 @@ def test_past_the_caches(
     expected = bits_of(computed(**given))
     monkeypatch.setattr(batch_norm, "PAST", 0)
     monkeypatch.setattr(batch_norm, "FULL_LINES", 1)
+    batch_norm._plan.cache_clear()
     seen = []
     decide = batch_norm._past
     monkeypatch.setattr(batch_norm, "_past", lambda *given: seen.append(decide(*given)) or seen[-1])

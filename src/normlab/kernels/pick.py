@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from normlab import errors
-from normlab.kernels.activation import NOTHING, After
+from normlab.kernels.activation import NOTHING, Activation, After
 
 Backend = Literal["stock", "registered", "formula", "fused"]
 Op = Literal["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"]
@@ -18,6 +19,7 @@ Choice = Literal["auto", "torch", "fused"]
 WRITES: tuple[Op, ...] = ("batch_norm", "instance_norm")
 # in the place of the choice, for tests that hold every backend against PyTorch
 forced: Backend | None = None
+_launchers: dict[str, Any] = {}
 
 # Values below which nobody looks further: there PyTorch's are faster than any kernel that is called from Python.
 LEAST: dict[Op, int] = {
@@ -62,10 +64,7 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
             problem = errors.Problem("there is no fused kernel for this.", f"{reason}; {errors.describe(x=x)}", fix)
             errors.invalid_input(op, [problem])
         return "fused"
-    if (
-        choice == "auto" and x.numel() >= LEAST[op]
-        and not why_not_fused(op, x, mask, sets, after) and x.numel() >= _kernels(op).least(x, sets, after, given)
-    ):  # fmt: skip
+    if choice == "auto" and mask is None and x.numel() >= LEAST[op] and _pays(op, x, sets, after, given):
         return "fused"
     if transformed() and (mask is not None or op in WRITES):
         return "formula"
@@ -78,7 +77,12 @@ def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, 
     """Why our kernels cannot compute this, whatever its size; nothing if they can."""
     if mask is not None:
         return "it has a mask"
-    if x.device.type != "cpu":
+    return _why_not_here(x) or _kernels(op).why_not(x, sets, after)
+
+
+def _why_not_here(x: Tensor) -> str:
+    """Why no kernel can read these numbers, whatever the norm."""
+    if not x.is_cpu:
         return f"it lies on {x.device.type}"
     if type(x) not in (Tensor, nn.Parameter) or transformed():
         return "it is followed by a transform or a subclass of Tensor"
@@ -89,8 +93,30 @@ def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, 
             return "its operations are watched one by one"
         if x.layout != torch.strided or x.is_neg():
             return "its numbers do not lie in memory as they are"
-    reason: str = _kernels(op).why_not(x, sets, after)
-    return reason
+    return ""
+
+
+def _pays(op: Op, x: Tensor, sets: int, after: After, given: bool) -> bool:
+    """Whether there is a kernel for this, and it is faster than PyTorch's."""
+    if _why_not_here(x):
+        return False
+    if torch.compiler.is_compiling():
+        kernels = _kernels(op)
+        return not kernels.why_not(x, sets, after) and x.numel() >= kernels.least(x, sets, after, given)
+    r = after.residual
+    if r is not None and (r.shape != x.shape or r.dtype != x.dtype or r.device != x.device):
+        return False
+    return _pays_for(op, x.shape, x.stride(), x.dtype, sets, after.activation, r is not None, given)
+
+
+@lru_cache(4096)
+def _pays_for(
+    op: Op, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, sets: int, activation: Activation,
+    added: bool, given: bool,
+) -> bool:  # fmt: skip
+    like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    kernels, after = _kernels(op), After(activation, residual=like if added else None)
+    return not kernels.why_not(like, sets, after) and like.numel() >= kernels.least(like, sets, after, given)
 
 
 def explained(op: Op, x: Tensor, sets: int = 1, after: After = NOTHING) -> tuple[Backend, str]:
@@ -110,12 +136,14 @@ def explained(op: Op, x: Tensor, sets: int = 1, after: After = NOTHING) -> tuple
 
 def _kernels(op: Op) -> Any:
     """The launchers of an op, which are imported when a tensor is first large enough."""
-    from normlab.kernels.cpu import batch_norm, group_norm, layer_norm, rms_norm
+    if not _launchers:
+        from normlab.kernels.cpu import batch_norm, group_norm, layer_norm, rms_norm
 
-    return {
-        "batch_norm": batch_norm, "layer_norm": layer_norm, "group_norm": group_norm, "instance_norm": group_norm,
-        "rms_norm": rms_norm,
-    }[op]  # fmt: skip
+        _launchers.update(
+            batch_norm=batch_norm, layer_norm=layer_norm, group_norm=group_norm, instance_norm=group_norm,
+            rms_norm=rms_norm,
+        )  # fmt: skip
+    return _launchers[op]
 
 
 @contextmanager

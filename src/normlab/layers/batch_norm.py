@@ -12,7 +12,7 @@ from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.pick import pick
 from normlab.layers.explicit import NARROW, Explicit, in_backward
 from normlab.layers.held import held
-from normlab.ops.batch_norm import batch_norm, batch_norm_act, batch_norm_into, moments_from
+from normlab.ops.batch_norm import batch_norm, batch_norm_act, batch_norm_into, commit_into, moments_from
 from normlab.ops.moments import Moments
 from normlab.ops.sync_batch_norm import sync_batch_norm, sync_moments_of
 
@@ -71,15 +71,15 @@ class BatchNormOptions(Explicit):
         return -x.ndim <= self.axis < x.ndim and (self._by_batch() or not self._commits())
 
     def _by_kernel(self, x: Tensor, after: After) -> Tensor:
-        self._check_input_dim(x)  # type: ignore[no-untyped-call]
-        self._check_channels(x)
-        learned: tuple[Any, Any] = self.weight, self.bias
+        learned: tuple[Any, Any] = self._parameters["weight"], self._parameters["bias"]
         how: dict[str, Any] = {"eps": self.eps, "axis": self.axis}
-        mean, var, _ = self.running()
-        if not self._by_batch() and mean is not None and var is not None:
-            return batch_norm_act(x, *learned, after, **how, given=(mean, var))[0]
-        self._check_values(x)
-        self._check_eps()
+        if not self._by_batch():
+            self._check_input_dim(x)  # type: ignore[no-untyped-call]
+            self._check_channels(x)
+            mean, var, _ = self.running()
+            if mean is not None and var is not None:
+                return batch_norm_act(x, *learned, after, **how, given=(mean, var))[0]
+        self._check(x)
         y, statistics = batch_norm_act(x, *learned, after, **how)
         if self._commits():
             self._commit_of_kernel(statistics, x.numel() // self.num_features)
@@ -87,15 +87,15 @@ class BatchNormOptions(Explicit):
 
     def _commit_of_kernel(self, statistics: Tensor, count: int) -> None:
         mean, var, commits = self.running()
+        taken = None
         if (
-            mean is None or var is None or commits is None or self.momentum is None or torch.compiler.is_compiling()
-            or not self._is_plain() or in_backward() or not mean.dtype == var.dtype == statistics.dtype
+            mean is not None and var is not None and commits is not None and self.momentum is not None
+            and self._is_plain() and not torch.compiler.is_compiling() and not in_backward()
         ):  # fmt: skip
+            taken = commit_into(mean, var, commits, statistics, self.momentum, count)
+        if taken is None:
             self._commit([moments_from(statistics.detach(), count)])
-            return
-        new = statistics.numpy()
-        mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
-        if not mine.move(new[0], new[3] * (count / (count - 1)), self.momentum):
+        elif not taken:
             self.refuse()
 
     def _is_plain(self) -> bool:

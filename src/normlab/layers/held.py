@@ -38,15 +38,6 @@ class Held:
         self.commits[0] += 1
         return True
 
-    def move(self, mean: Any, var: Any, share: float) -> bool:
-        """Takes a share of new statistics, unless they are not finite."""
-        if math.isnan(np.vdot(var, self.nothing)):
-            return False
-        for seen, new in zip(self.seen, (mean, var), strict=True):
-            seen += share * (new - seen)
-        self.commits[0] += 1
-        return True
-
 
 def held(known: Held | None, mean: Tensor, var: Tensor, commits: Tensor) -> Held:
     """What is known of these buffers, or what is found now, if they are others than before."""

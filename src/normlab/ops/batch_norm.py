@@ -1,6 +1,7 @@
 """Batch norm: moments over (N, S) for each channel."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,6 +115,32 @@ def moments_from(statistics: Tensor, count: int) -> Moments:
     return Moments(mean, unbiased(var, count), count)
 
 
+def commit_into(
+    mean: Tensor, var: Tensor, commits: Tensor, statistics: Tensor, momentum: float, count: int
+) -> bool | None:
+    """Moves running statistics towards those that the kernels found, in place.
+
+    Shape:
+        mean, var: (C,). statistics: (4, C).
+
+    Args:
+        mean: running mean.
+        var: running variance.
+        commits: how often this was done.
+        statistics: of `batch_norm_act`.
+        momentum: the share of the new ones.
+        count: values behind each of them.
+
+    Returns:
+        Whether they were finite, as otherwise nothing is changed; or None if there is no kernel for such buffers.
+    """
+    running = _running()
+    if not running.serves(mean, var, commits, statistics):
+        return None
+    taken: bool = running.move(mean, var, commits, statistics, momentum, count)
+    return taken
+
+
 def batch_norm_with(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float, axis: int,
     mask: Tensor | None = None,
@@ -207,6 +234,13 @@ def _backward(
 
 
 registered_batch_norm = registered("batch_norm", batch_view, Kernels(_forward, _backward))
+
+
+@cache
+def _running() -> Any:
+    from normlab.kernels.cpu import running
+
+    return running
 
 
 @cache

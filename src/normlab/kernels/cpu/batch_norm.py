@@ -1,5 +1,6 @@
 """Batch norm on the processor, with what may follow it: from tensors to the kernel and back."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -81,16 +82,13 @@ def batch_norm_fwd(
         after: what follows.
         given: statistics to normalize by, as they are returned, instead of those of x.
     """
-    lies = _known_layout(x, axis)
-    _check_channels(x, lies.channels, weight=weight, bias=bias, given=given)
-    weight, bias = _parameters(weight, bias, lies.channels, wide(x))
+    plan = _plan_for("forward", x, axis, after, given is not None)
+    _check_channels(plan, x, weight=weight, bias=bias, given=given)
+    weight, bias = _parameters(plan, weight, bias)
     y = alloc.empty_like(x)
-    statistics = alloc.empty(4, lies.channels, dtype=wide(x)) if given is None else given
+    statistics = torch.empty(4, plan.channels, dtype=plan.wide) if given is None else given
     r = _as_x(after.residual, x)
-    kernel = _kernel("forward", lies, x, after, given is not None)
-    scalars = team.bits(eps), team.bits(after.slope)
-    tensors = at(x), at(y), at(r), at(weight), at(bias), at(statistics)
-    _run(kernel, lies, x, (*scalars, *tensors), given is not None, fields=3, rows_of_work=3)
+    _run(plan, team.bits(eps), team.bits(after.slope), at(x), at(y), at(r), at(weight), at(bias), at(statistics))
     return y, statistics
 
 
@@ -110,59 +108,78 @@ def batch_norm_bwd(
         after: what follows.
         given: the statistics did not come from x.
     """
-    lies = _known_layout(x, axis)
-    weight, bias = _parameters(weight, bias, lies.channels, statistics.dtype)
+    plan = _plan_for("backward", x, axis, after, given)
+    weight, bias = _parameters(plan, weight, bias)
     dx = alloc.empty_like(x)
     r = _as_x(after.residual, x)
     dr = None if r is None else alloc.empty_like(x)
-    dweight = alloc.empty(lies.channels, dtype=statistics.dtype)
-    dbias = alloc.empty(lies.channels, dtype=statistics.dtype)
-    kernel = _kernel("backward", lies, x, after, given)
+    dweight = torch.empty(plan.channels, dtype=plan.wide)
+    dbias = torch.empty(plan.channels, dtype=plan.wide)
     above = _as_x(dy, x)
     tensors = at(above), at(x), at(r), at(dx), at(dr), at(weight), at(bias), at(statistics), at(dweight), at(dbias)
-    _run(kernel, lies, x, (team.bits(after.slope), *tensors), False, fields=2, rows_of_work=5)
+    _run(plan, team.bits(after.slope), *tensors)
     return dx, dweight, dbias, dr
 
 
-def _kernel(which: str, lies: _Layout, x: Tensor, after: After, given: bool) -> int:
-    module = "batch_norm_last" if lies.last else "batch_norm_short" if _is_short(lies, team.size()) else "batch_norm"
+class _Plan(NamedTuple):
+    """All of a call but the tensors: looked up, as it costs more to decide than a small layer takes."""
+
+    kernel: int
+    threads: int
+    phases: tuple[int, ...]
+    shape: tuple[int, ...]
+    channels: int
+    wide: torch.dtype
+    sums: int  # float64 numbers
+    work: int  # float64 numbers in whose place it works
+
+
+def _plan_for(which: str, x: Tensor, axis: int, after: After, given: bool) -> _Plan:
     added = after.residual is not None
-    one = ZERO[wide(x)]
-    return compiled.address(module, which, ZERO[x.dtype], one, CODES[after.activation], added, given)
+    return _plan(which, x.shape, x.stride(), x.dtype, axis, after.activation, added, given, team.size())
 
 
-def _run(
-    kernel: int, lies: _Layout, x: Tensor, rest: tuple[int, ...], mapped_only: bool, fields: int, rows_of_work: int
-) -> None:
-    """Calls a kernel once, or once for the sums and once for what needs them all."""
-    threads = team.size()
-    past = _past(x, lies)
-    if lies.last:
-        parts = max(min(threads, lies.samples // 4), 1)
-        width = -(-lies.channels // 16) * 16
-        sums = torch.empty(parts * fields * width, dtype=torch.float64)
-        work = torch.empty(parts * rows_of_work * width, dtype=wide(x))
-        shape = parts, lies.samples, lies.channels, past, width
-        given = *rest, at(sums), at(work)
+@lru_cache(4096)
+def _plan(
+    which: str, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, axis: int, activation: Activation,
+    added: bool, given: bool, threads: int,
+) -> _Plan:  # fmt: skip
+    """How one call is made, or one for the sums and one for what needs them all."""
+    like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    lies = _layout(like, axis)
+    if lies is None:
+        raise ValueError("no kernel for this layout: ask `why_not` first")  # pragma: no cover
+    samples, channels, positions, last = lies
+    fields, rows_of_work = (3, 3) if which == "forward" else (2, 5)
+    past, size = _past(like, lies, threads), wide(like).itemsize
+    phases: tuple[int, ...] = (WHOLE,)
+    if last:
+        module, parts = "batch_norm_last", max(min(threads, samples // 4), 1)
+        width = -(-channels // 16) * 16
+        laid: tuple[int, ...] = parts, samples, channels, past, width
+        sums, work = parts * fields * width, parts * rows_of_work * width
     elif _is_short(lies, threads):
+        module, parts = "batch_norm_short", 1
         # as many channels at a time as fill COLUMNS columns, but as many at least as make full lines
-        some = min(max(COLUMNS // lies.positions // 16, 1) * 16, -(-lies.channels // threads))
-        width = -(-some * lies.positions // 16) * 16
-        sums = torch.empty(threads * 2 * width, dtype=torch.float64)
-        work = torch.empty(threads * rows_of_work * width, dtype=wide(x))
-        past *= some % 16 == 0 and lies.channels % 16 == 0
-        team.run(
-            kernel, threads, lies.samples, lies.channels, lies.positions, some, width, past, *rest, at(work), at(sums)
-        )
-        return
+        some = min(max(COLUMNS // positions // 16, 1) * 16, -(-channels // threads))
+        width = -(-some * positions // 16) * 16
+        laid = samples, channels, positions, some, width, past * (some % 16 == 0 and channels % 16 == 0)
+        sums, work = threads * 2 * width, threads * rows_of_work * width
     else:
         # with fewer channels than this one thread would wait for another: each is split
-        parts = 1 if lies.channels % threads == 0 or lies.channels >= 8 * threads else threads
-        needed = torch.empty(parts * fields * lies.channels, dtype=torch.float64) if parts > 1 else None
-        shape = parts, lies.samples, lies.channels, lies.positions, past
-        given = *rest, at(needed)
-    for phase in (WHOLE,) if parts == 1 or mapped_only else (SUMS, REST):
-        team.run(kernel, threads, phase, *shape, *given)
+        module, parts = "batch_norm", 1 if channels % threads == 0 or channels >= 8 * threads else threads
+        laid = parts, samples, channels, positions, past
+        sums, work = parts * fields * channels if parts > 1 else 0, 0
+    if parts > 1 and not (given and which == "forward"):
+        phases = SUMS, REST
+    kernel = compiled.address(module, which, ZERO[dtype], ZERO[wide(like)], CODES[activation], added, given)
+    return _Plan(kernel, threads, phases, laid, channels, wide(like), sums, -(-work * size // 8))
+
+
+def _run(plan: _Plan, *given: int) -> None:
+    sums = team.scratch(8 * (plan.sums + plan.work)) if plan.sums else 0
+    for phase in plan.phases:
+        team.run(plan.kernel, plan.threads, phase, *plan.shape, *given, sums, sums + 8 * plan.sums)
 
 
 def _is_short(lies: _Layout, threads: int) -> bool:
@@ -170,10 +187,10 @@ def _is_short(lies: _Layout, threads: int) -> bool:
     return lies.positions < SHORT and lies.channels >= 2 * threads
 
 
-def _past(x: Tensor, lies: _Layout) -> int:
+def _past(x: Tensor, lies: _Layout, threads: int) -> int:
     """Bytes of a number, if the output goes past the caches; otherwise 0."""
     size = x.element_size()
-    short = not lies.last and _is_short(lies, team.size())
+    short = not lies.last and _is_short(lies, threads)
     has_lines = lies.channels % 16 == 0 if lies.last or short else lies.positions >= FULL_LINES
     return size if x.numel() * size >= PAST and has_lines else 0
 
@@ -196,13 +213,6 @@ def _is_channels_last(x: Tensor, axis: int) -> bool:
     )
 
 
-def _known_layout(x: Tensor, axis: int) -> _Layout:
-    lies = _layout(x, axis)
-    if lies is None:
-        raise ValueError("no kernel for this layout: ask `why_not` first")  # pragma: no cover
-    return lies
-
-
 def _as_x(a: Tensor | None, x: Tensor) -> Tensor | None:
     """Another tensor of that shape, in the layout of `x`."""
     if a is None or (a.stride() == x.stride() and a.dtype == x.dtype and not (a.is_neg() or a._is_zerotensor())):
@@ -210,22 +220,21 @@ def _as_x(a: Tensor | None, x: Tensor) -> Tensor | None:
     return torch.empty_like(x).copy_(a)
 
 
-def _check_channels(x: Tensor, channels: int, **each: Tensor | None) -> None:
+def _check_channels(plan: _Plan, x: Tensor, **each: Tensor | None) -> None:
     """A kernel reads as many numbers as there are channels, wherever it is told that they lie."""
     problems = []
     for name, value in each.items():
-        if value is None:
-            continue
-        entries = value.numel() // 4 if name == "given" else value.numel()
-        if entries != channels or value.device != x.device:
-            rule = f"`{name}` must have {channels} entries, one for each channel of `x`, and lie where it does."
+        entries = plan.channels * (4 if name == "given" else 1)
+        if value is not None and (value.numel() != entries or not value.is_cpu):
+            rule = f"`{name}` must have {plan.channels} entries, one for each channel of `x`, and lie where it does."
             problems.append(errors.Problem(rule, errors.describe(**{name: value, "x": x})))
-    errors.invalid_input("batch_norm", problems)
+    if problems:
+        errors.invalid_input("batch_norm", problems)
 
 
-def _parameters(weight: Tensor | None, bias: Tensor | None, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    weight = torch.ones(channels, dtype=dtype) if weight is None else _plain(weight, dtype)
-    return weight, torch.zeros(channels, dtype=dtype) if bias is None else _plain(bias, dtype)
+def _parameters(plan: _Plan, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    weight = torch.ones(plan.channels, dtype=plan.wide) if weight is None else _plain(weight, plan.wide)
+    return weight, torch.zeros(plan.channels, dtype=plan.wide) if bias is None else _plain(bias, plan.wide)
 
 
 def _plain(parameter: Tensor, dtype: torch.dtype) -> Tensor:

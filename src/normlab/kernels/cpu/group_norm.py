@@ -28,11 +28,6 @@ def least(x: Tensor, groups: int, after: After = NOTHING, given: bool = False) -
     return WORTH_ALONE if groups == x.shape[1] else WORTH
 
 
-def serves(x: Tensor, groups: int) -> bool:
-    """Whether there is a kernel for this."""
-    return not why_not(x, groups)
-
-
 def group_norm_fwd(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float
 ) -> tuple[Tensor, Tensor]:

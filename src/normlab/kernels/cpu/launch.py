@@ -23,8 +23,6 @@ def why_not(x: Tensor, after: After = NOTHING) -> str:
     """Why there is no kernel for a tensor: they take numbers that lie in order, without gaps."""
     if x.dtype not in ZERO:
         return f"it is of {x.dtype}"
-    if x.device.type != "cpu":
-        return f"it lies on {x.device.type}"
     if not x.numel():
         return "it is empty"
     if not x.is_contiguous():

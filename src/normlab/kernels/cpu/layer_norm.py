@@ -21,11 +21,6 @@ def least(x: Tensor, dims: int, after: After = NOTHING, given: bool = False) -> 
     return WORTH
 
 
-def serves(x: Tensor, dims: int) -> bool:
-    """Whether there is a kernel for this."""
-    return not why_not(x, dims)
-
-
 def layer_norm_fwd(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: int, eps: float
 ) -> tuple[Tensor, Tensor]:

@@ -21,11 +21,6 @@ def least(x: Tensor, dims: int, after: After = NOTHING, given: bool = False) -> 
     return WORTH
 
 
-def serves(x: Tensor, dims: int) -> bool:
-    """Whether there is a kernel for this."""
-    return not why_not(x, dims)
-
-
 def rms_norm_fwd(x: Tensor, weight: Tensor | None, dims: int, eps: float) -> tuple[Tensor, Tensor]:
     """y, and the statistics (4, R): 0, 0, 1 / √(mean square + eps), the mean square.
 

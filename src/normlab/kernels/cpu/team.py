@@ -2,9 +2,10 @@
 
 import ctypes
 import struct
-from functools import cache
+import threading
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -57,12 +58,38 @@ def run(kernel: int, threads: int, *given: int) -> None:
         parallel(kernel, numbers, threads, 0)
 
 
+class _Scratch(threading.local):
+    """Memory to work in, of each thread of Python."""
+
+    memory: Any = None
+    address, size = 0, 0
+
+
+_scratch = _Scratch()
+
+
+def scratch(size: int) -> int:
+    """The address of so many bytes, full lines, to work in: until the next kernel of this thread."""
+    mine = _scratch
+    if size > mine.size:
+        mine.memory = torch.empty(size, dtype=torch.uint8, device="cpu")
+        mine.address, mine.size = mine.memory.data_ptr(), size
+    return mine.address
+
+
+def alone(kernel: int, *given: int) -> int:
+    """Calls a kernel on this thread; what it wrote into the first place, where `given` begins at the second."""
+    numbers = (ctypes.c_int64 * (len(given) + 1))(0, *given)
+    _function(kernel)(numbers)
+    return numbers[0]
+
+
 @cache
 def _function(kernel: int) -> ctypes._CFuncPtr:  # type: ignore[name-defined]
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel)
 
 
-@cache
+@lru_cache(1024)
 def bits(value: float) -> int:
     """A float64 as the integer of the same bits."""
     found: int = struct.unpack("q", struct.pack("d", value))[0]

@@ -19,12 +19,12 @@ def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
     samples, channels, length, some, padded, past = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0,
+        get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8) != 0,
     )  # fmt: skip
-    eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
-    x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
-    weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
-    work, sums = offset(pointer(get(a, 16), one), me * 3 * padded), offset(pointer(get(a, 17), 0.0), me * 2 * padded)
+    eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
+    x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
+    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
+    sums, work = offset(pointer(get(a, 17), 0.0), me * 2 * padded), offset(pointer(get(a, 18), one), me * 3 * padded)
     stride = channels * length
     units = (channels + some - 1) // some
     for unit in range(units * me // threads, units * (me + 1) // threads):
@@ -105,14 +105,14 @@ def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
     samples, channels, length, some, padded, past = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0,
+        get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8) != 0,
     )  # fmt: skip
-    slope = fill(rounded(double(get(a, 8)), one))
-    dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
-    dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
-    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
-    dweight, dbias = pointer(get(a, 17), one), pointer(get(a, 18), one)
-    work, sums = offset(pointer(get(a, 19), one), me * 5 * padded), offset(pointer(get(a, 20), 0.0), me * 2 * padded)
+    slope = fill(rounded(double(get(a, 9)), one))
+    dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
+    dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)
+    weight, bias, statistics = pointer(get(a, 15), one), pointer(get(a, 16), one), pointer(get(a, 17), one)
+    dweight, dbias = pointer(get(a, 18), one), pointer(get(a, 19), one)
+    sums, work = offset(pointer(get(a, 20), 0.0), me * 2 * padded), offset(pointer(get(a, 21), one), me * 5 * padded)
     stride = channels * length
     units = (channels + some - 1) // some
     for unit in range(units * me // threads, units * (me + 1) // threads):
