@@ -16,8 +16,9 @@ NEVER = 1 << 62
 CODES: dict[Activation, int] = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3, "gelu": 4}
 # From so many bytes on the output goes past the caches. Forward and backward of (32, 256, 16, 16), 8 MB, take 1.0 ms in
 # the place of 1.4, and as long as before if the output is read at once; of 4 MB they take longer. Runs of fewer
-# positions than these have too few full lines: at 7 × 7 forward takes 2.6 ms in the place of 1.5.
-PAST, FULL_LINES = 8 << 20, 128
+# positions than these, which do not fill their lines, must not: at (32, 1024, 14, 14) in float16 forward takes 3.5 ms
+# in the place of 1.1.
+PAST, FULL_LINES = 8 << 20, 1024
 # From so many values on a layer is faster than PyTorch's, forward as well as with backward, in runs and in rows. On two
 # threads, forward, ms against PyTorch's: 0.07 against 0.14 at (16, 32, 16, 16); in rows 1.9 against 2.2 at (32, 64, 56,
 # 56), but 0.61 against 0.59 at a third of it, with ReLU 0.16 against 0.19 at (8, 64, 32, 32). By given statistics it is
@@ -29,9 +30,15 @@ WORTH = {
     (True, True): (1 << 19, 1 << 21),
 }
 # Runs of fewer positions than this go side by side, this many numbers of each sample at a time: forward and backward of
-# (32, 2048, 2, 2) take 0.18 ms in the place of 1.15, of (32, 512, 7, 7) 0.31 in the place of 0.44; at 8 × 8 they would
-# take 0.44 in the place of 0.37, and with four times as many columns a tenth to a half longer.
-SHORT, COLUMNS = 50, 1024
+# (32, 2048, 2, 2) take 0.18 ms in the place of 1.15, of (32, 512, 7, 7) 0.34 in the place of 0.54; at 16 × 16 they
+# would take 1.4 in the place of 1.5 in float32, but 0.59 in the place of 0.47 in bfloat16. With four times as many
+# columns they take up to a fifth longer. What goes past the caches but does not fill its lines goes side by side up to
+# the second number: (32, 1024, 14, 14) takes 5.0 ms in the place of 5.9.
+SHORT, SHORT_ODD, COLUMNS = 50, 256, 512
+# Bytes of what a core keeps near it: while a channel is mapped the next one is asked for, if both find place there.
+# Forward and backward take 5 to 20 % less time, from 32 × 8 × 8 to 32 × 28 × 28 positions. Side by side 16 bits do, but
+# not float32, which takes a tenth longer.
+NEAR = 1 << 20
 WHOLE, SUMS, REST = 0, 1, 2  # phases, as in the kernel
 
 
@@ -126,8 +133,7 @@ class _Plan(NamedTuple):
 
     kernel: int
     threads: int
-    phases: tuple[int, ...]
-    shape: tuple[int, ...]
+    heads: tuple[tuple[int, ...], ...]  # what each call begins with: one for the sums and one for what needs them all
     channels: int
     wide: torch.dtype
     sums: int  # float64 numbers
@@ -144,7 +150,6 @@ def _plan(
     which: str, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, axis: int, activation: Activation,
     added: bool, given: bool, threads: int,
 ) -> _Plan:  # fmt: skip
-    """How one call is made, or one for the sums and one for what needs them all."""
     like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
     lies = _layout(like, axis)
     if lies is None:
@@ -152,46 +157,52 @@ def _plan(
     samples, channels, positions, last = lies
     fields, rows_of_work = (3, 3) if which == "forward" else (2, 5)
     past, size = _past(like, lies, threads), wide(like).itemsize
-    phases: tuple[int, ...] = (WHOLE,)
     if last:
         module, parts = "batch_norm_last", max(min(threads, samples // 4), 1)
         width = -(-channels // 16) * 16
-        laid: tuple[int, ...] = parts, samples, channels, past, width
+        shaped = parts, samples, channels, past, width, 0
         sums, work = parts * fields * width, parts * rows_of_work * width
-    elif _is_short(lies, threads):
-        module, parts = "batch_norm_short", 1
+    elif _is_short(lies, threads, like):
+        module = "batch_norm_short"
         # as many channels at a time as fill COLUMNS columns, but as many at least as make full lines
         some = min(max(COLUMNS // positions // 16, 1) * 16, -(-channels // threads))
         width = -(-some * positions // 16) * 16
-        laid = samples, channels, positions, some, width, past * (some % 16 == 0 and channels % 16 == 0)
+        past *= some % 16 == 0 and channels % 16 == 0
+        ahead = some * positions if like.element_size() < 4 else 0
         sums, work = threads * 2 * width, threads * rows_of_work * width
+        heads: tuple[tuple[int, ...], ...] = ((samples, channels, positions, some, width, past, ahead),)
     else:
         # with fewer channels than this one thread would wait for another: each is split
         module, parts = "batch_norm", 1 if channels % threads == 0 or channels >= 8 * threads else threads
-        laid = parts, samples, channels, positions, past
+        near = samples * positions * like.element_size() * (2 if which == "forward" else 4) <= NEAR
+        shaped = parts, samples, channels, positions, past, positions if near and parts == 1 else 0
         sums, work = parts * fields * channels if parts > 1 else 0, 0
-    if parts > 1 and not (given and which == "forward"):
-        phases = SUMS, REST
+    if module != "batch_norm_short":
+        at_once = parts == 1 or (given and which == "forward")
+        heads = tuple((phase, *shaped) for phase in ((WHOLE,) if at_once else (SUMS, REST)))
     kernel = compiled.address(module, which, ZERO[dtype], ZERO[wide(like)], CODES[activation], added, given)
-    return _Plan(kernel, threads, phases, laid, channels, wide(like), sums, -(-work * size // 8))
+    return _Plan(kernel, threads, heads, channels, wide(like), sums, -(-work * size // 8))
 
 
 def _run(plan: _Plan, *given: int) -> None:
     sums = team.scratch(8 * (plan.sums + plan.work)) if plan.sums else 0
-    for phase in plan.phases:
-        team.run(plan.kernel, plan.threads, phase, *plan.shape, *given, sums, sums + 8 * plan.sums)
+    for head in plan.heads:
+        team.run(plan.kernel, plan.threads, *head, *given, sums, sums + 8 * plan.sums)
 
 
-def _is_short(lies: _Layout, threads: int) -> bool:
+def _is_short(lies: _Layout, threads: int, x: Tensor) -> bool:
     """Whether the runs of positions are too short to go one by one, and the channels enough for all threads."""
-    return lies.positions < SHORT and lies.channels >= 2 * threads
+    few = SHORT_ODD if lies.positions % 16 and x.element_size() >= 4 and x.nbytes >= PAST else SHORT
+    return lies.positions < few and lies.channels >= 2 * threads
 
 
 def _past(x: Tensor, lies: _Layout, threads: int) -> int:
     """Bytes of a number, if the output goes past the caches; otherwise 0."""
     size = x.element_size()
-    short = not lies.last and _is_short(lies, threads)
-    has_lines = lies.channels % 16 == 0 if lies.last or short else lies.positions >= FULL_LINES
+    if lies.last or _is_short(lies, threads, x):
+        has_lines = lies.channels % 16 == 0
+    else:
+        has_lines = lies.positions % 16 == 0 or lies.positions >= FULL_LINES
     return size if x.numel() * size >= PAST and has_lines else 0
 
 

@@ -67,21 +67,17 @@ def merged(sums, at, parts, stride, between):
 def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
-    phase, parts, samples, channels, length, past = (
-        get(a, 2),
-        get(a, 3),
-        get(a, 4),
-        get(a, 5),
-        get(a, 6),
-        get(a, 7),
-    )
-    eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
-    x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
-    weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
-    sums = pointer(get(a, 16), 0.0)
+    phase, parts, samples, channels, length, past, ahead = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8),
+    )  # fmt: skip
+    eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
+    x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
+    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
+    sums = pointer(get(a, 17), 0.0)
     stride = channels * length
     units = channels * parts
-    for unit in range(units * me // threads, units * (me + 1) // threads):
+    begin_unit, end_unit = units * me // threads, units * (me + 1) // threads
+    for unit in range(begin_unit, end_unit):
         c, part = unit // parts, unit % parts
         begin, end, left, right = share_of(part, parts, samples, length)
         here = begin * stride + c * length + left
@@ -100,7 +96,7 @@ def forward(a, like, one, kind, added, given):
         m, scale, shift = coefficients(weight, bias, statistics, channels, c, one)
         mapped(
             offset(x, here), offset(r, here), offset(y, here), end - begin, stride, right - left,
-            m, scale, shift, slope, kind, added, past,
+            m, scale, shift, slope, kind, added, past, ahead if unit + 1 < end_unit else 0,
         )  # fmt: skip
 
 
@@ -108,22 +104,18 @@ def forward(a, like, one, kind, added, given):
 def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
-    phase, parts, samples, channels, length, past = (
-        get(a, 2),
-        get(a, 3),
-        get(a, 4),
-        get(a, 5),
-        get(a, 6),
-        get(a, 7),
-    )
-    slope = fill(rounded(double(get(a, 8)), one))
-    dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
-    dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
-    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
-    dweight, dbias, sums = pointer(get(a, 17), one), pointer(get(a, 18), one), pointer(get(a, 19), 0.0)
+    phase, parts, samples, channels, length, past, ahead = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8),
+    )  # fmt: skip
+    slope = fill(rounded(double(get(a, 9)), one))
+    dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
+    dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)
+    weight, bias, statistics = pointer(get(a, 15), one), pointer(get(a, 16), one), pointer(get(a, 17), one)
+    dweight, dbias, sums = pointer(get(a, 18), one), pointer(get(a, 19), one), pointer(get(a, 20), 0.0)
     stride = channels * length
     units = channels * parts
-    for unit in range(units * me // threads, units * (me + 1) // threads):
+    begin_unit, end_unit = units * me // threads, units * (me + 1) // threads
+    for unit in range(begin_unit, end_unit):
         c, part = unit // parts, unit % parts
         begin, end, left, right = share_of(part, parts, samples, length)
         here = begin * stride + c * length + left
@@ -149,6 +141,7 @@ def backward(a, like, one, kind, added, given):
         mapped_back(
             offset(dy, here), offset(x, here), offset(r, here), offset(dx, here), offset(dr, here),
             end - begin, stride, right - left, m, scale, shift, per_x, per_one, slope, kind, added, past,
+            ahead if unit + 1 < end_unit else 0,
         )  # fmt: skip
 
 

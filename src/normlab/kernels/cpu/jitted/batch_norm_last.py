@@ -21,6 +21,7 @@ from normlab.kernels.cpu.jitted.lanes import (
     mul,
     offset,
     pointer,
+    prefetch,
     put,
     rounded,
     store,
@@ -30,8 +31,10 @@ from normlab.kernels.cpu.jitted.lanes import (
     zeros,
 )  # fmt: skip
 
-# Rows between two merges in float64, and rows that are mapped at a time while their coefficients are at hand.
-BLOCK, TOGETHER = 128, 4
+# Rows between two merges in float64, and rows that are summed at a time, as the sums lie in memory. For the gradient two,
+# but a single one of so many channels on: what is read in order the processor fetches by itself. (32, 256, 28, 28) takes
+# 3.3 ms in the place of 3.7, in bfloat16 1.9 in the place of 2.3.
+BLOCK, TOGETHER, WIDE = 128, 4, 256
 
 
 @njit(error_model="numpy")
@@ -40,10 +43,10 @@ def forward(a, like, one, kind, added, given):
     me, threads = place_in_team(a)
     phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
     padded = get(a, 7)
-    eps, slope = double(get(a, 8)), fill(rounded(double(get(a, 9)), one))
-    x, y, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
-    weight, bias, statistics = pointer(get(a, 13), one), pointer(get(a, 14), one), pointer(get(a, 15), one)
-    sums, work = pointer(get(a, 16), 0.0), pointer(get(a, 17), one)
+    eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
+    x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
+    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
+    sums, work = pointer(get(a, 17), 0.0), pointer(get(a, 18), one)
     for part in range(parts * me // threads, parts * (me + 1) // threads):
         begin, end = rows * part // parts, rows * (part + 1) // parts
         mine = offset(work, part * 3 * padded)
@@ -59,7 +62,7 @@ def forward(a, like, one, kind, added, given):
             put(mine, c, m)
             put(mine, padded + c, scale)
             put(mine, 2 * padded + c, shift)
-        mapped(x, r, y, begin, end, channels, channels, padded, mine, slope, kind, added, past)
+        mapped(x, r, y, begin, end, channels, channels, padded, mine, slope, kind, added, past, 0)
 
 
 @njit(error_model="numpy")
@@ -121,6 +124,8 @@ def sums_about(x, begin, end, stride, width, s, q, about):
         if row + TOGETHER <= end:
             for c in range(0, whole, WIDTH):
                 k = load(about, c)
+                for line in range(TOGETHER):
+                    prefetch(here, (TOGETHER + line) * stride + c)
                 x0, x1 = sub(load(here, c), k), sub(load(here, stride + c), k)
                 x2, x3 = sub(load(here, 2 * stride + c), k), sub(load(here, 3 * stride + c), k)
                 store(s, c, add(load(s, c), add(add(x0, x1), add(x2, x3))))
@@ -140,8 +145,8 @@ def sums_about(x, begin, end, stride, width, s, q, about):
 
 
 @njit(error_model="numpy")
-def mapped(x, r, y, begin, end, stride, width, padded, work, slope, kind, added, past):
-    """Backwards in blocks: what was read last is still in the cache."""
+def mapped(x, r, y, begin, end, stride, width, padded, work, slope, kind, added, past, ahead):
+    """Backwards in blocks: what was read last is still in the cache. `ahead`: as in `runs.mapped`."""
     whole = width - width % WIDTH
     block = end
     while block > begin:
@@ -149,6 +154,8 @@ def mapped(x, r, y, begin, end, stride, width, padded, work, slope, kind, added,
         for row in range(first_row, block):
             here = row * stride
             for c in range(0, whole, WIDTH):
+                if ahead:
+                    prefetch(x, here + c + ahead)
                 z = fma(sub(load(x, here + c), load(work, c)), load(work, padded + c), load(work, 2 * padded + c))
                 if added:
                     z = add(z, load(r, here + c))
@@ -176,12 +183,12 @@ def backward(a, like, one, kind, added, given):
     me, threads = place_in_team(a)
     phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
     padded = get(a, 7)
-    slope = fill(rounded(double(get(a, 8)), one))
-    dy, x, r = pointer(get(a, 9), like), pointer(get(a, 10), like), pointer(get(a, 11), like)
-    dx, dr = pointer(get(a, 12), like), pointer(get(a, 13), like)
-    weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
-    dweight, dbias = pointer(get(a, 17), one), pointer(get(a, 18), one)
-    sums, work = pointer(get(a, 19), 0.0), pointer(get(a, 20), one)
+    slope = fill(rounded(double(get(a, 9)), one))
+    dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
+    dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)
+    weight, bias, statistics = pointer(get(a, 15), one), pointer(get(a, 16), one), pointer(get(a, 17), one)
+    dweight, dbias = pointer(get(a, 18), one), pointer(get(a, 19), one)
+    sums, work = pointer(get(a, 20), 0.0), pointer(get(a, 21), one)
     for part in range(parts * me // threads, parts * (me + 1) // threads):
         begin, end = rows * part // parts, rows * (part + 1) // parts
         mine = offset(work, part * 5 * padded)
@@ -203,13 +210,14 @@ def backward(a, like, one, kind, added, given):
             per_x, per_one = finished(of_g, of_gx, statistics, weight, dweight, dbias, channels, c, rows, given, one)
             put(mine, 3 * padded + c, per_x)
             put(mine, 4 * padded + c, per_one)
-        mapped_back(dy, x, r, dx, dr, begin, end, channels, channels, padded, mine, slope, kind, added, past)
+        mapped_back(dy, x, r, dx, dr, begin, end, channels, channels, padded, mine, slope, kind, added, past, 0)
 
 
 @njit(error_model="numpy")
 def gradient_sums(dy, x, r, begin, end, stride, width, padded, work, sums, slope, kind, added):
     """Σ g and Σ g·(x − mean) of each channel over some of the rows."""
     s, t = offset(work, 3 * padded), offset(work, 4 * padded)
+    whole, abreast = width - width % WIDTH, 1 if width >= WIDE else 2
     for c in range(2 * padded):
         put(sums, c, 0.0)
     row = begin
@@ -219,40 +227,29 @@ def gradient_sums(dy, x, r, begin, end, stride, width, padded, work, sums, slope
             store(s, c, zeros(x))
             store(t, c, zeros(x))
         while row < upto:
-            rows = 2 if row + 2 <= upto else 1
-            here = row * stride
-            c = 0
-            while c < width:
+            rows = min(abreast, upto - row)
+            for c in range(0, whole, WIDTH):
                 m, scale, shift = load(work, c), load(work, padded + c), load(work, 2 * padded + c)
-                if c + WIDTH <= width:
-                    c0 = sub(load(x, here + c), m)
-                    z0 = fma(c0, scale, shift)
+                of_g, of_gx = load(s, c), load(t, c)
+                for k in range(rows):
+                    at = (row + k) * stride + c
+                    centered = sub(load(x, at), m)
+                    z = fma(centered, scale, shift)
                     if added:
-                        z0 = add(z0, load(r, here + c))
-                    g0 = passed_back(load(dy, here + c), z0, kind, slope)
-                    of_g, of_gx = add(load(s, c), g0), fma(g0, c0, load(t, c))
-                    if rows == 2:
-                        below = here + stride + c
-                        c1 = sub(load(x, below), m)
-                        z1 = fma(c1, scale, shift)
-                        if added:
-                            z1 = add(z1, load(r, below))
-                        g1 = passed_back(load(dy, below), z1, kind, slope)
-                        of_g, of_gx = add(of_g, g1), fma(g1, c1, of_gx)
-                    store(s, c, of_g)
-                    store(t, c, of_gx)
-                else:
-                    rest = width - c
-                    for each in range(rows):
-                        at = here + each * stride + c
-                        c0 = sub(load_first(x, at, rest), m)
-                        z0 = fma(c0, scale, shift)
-                        if added:
-                            z0 = add(z0, load_first(r, at, rest))
-                        g0 = passed_back(load_first(dy, at, rest), z0, kind, slope)
-                        store(s, c, add(load(s, c), g0))
-                        store(t, c, fma(g0, c0, load(t, c)))
-                c += WIDTH
+                        z = add(z, load(r, at))
+                    g = passed_back(load(dy, at), z, kind, slope)
+                    of_g, of_gx = add(of_g, g), fma(g, centered, of_gx)
+                store(s, c, of_g)
+                store(t, c, of_gx)
+            for k in range(rows if whole < width else 0):
+                at, rest = (row + k) * stride + whole, width - whole
+                centered = sub(load_first(x, at, rest), load(work, whole))
+                z = fma(centered, load(work, padded + whole), load(work, 2 * padded + whole))
+                if added:
+                    z = add(z, load_first(r, at, rest))
+                g = passed_back(load_first(dy, at, rest), z, kind, slope)
+                store(s, whole, add(load(s, whole), g))
+                store(t, whole, fma(g, centered, load(t, whole)))
             row += rows
         for c in range(width):
             put(sums, c, get(sums, c) + float(get(s, c)))
@@ -260,7 +257,7 @@ def gradient_sums(dy, x, r, begin, end, stride, width, padded, work, sums, slope
 
 
 @njit(error_model="numpy")
-def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope, kind, added, past):
+def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope, kind, added, past, ahead):
     whole = width - width % WIDTH
     block = end
     while block > begin:
@@ -269,6 +266,9 @@ def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope
             here = row * stride
             for c in range(0, whole, WIDTH):
                 at, scale = here + c, load(work, padded + c)
+                if ahead:
+                    prefetch(x, at + ahead)
+                    prefetch(dy, at + ahead)
                 centered = sub(load(x, at), load(work, c))
                 z = fma(centered, scale, load(work, 2 * padded + c))
                 if added:

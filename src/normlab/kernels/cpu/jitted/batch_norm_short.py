@@ -18,8 +18,8 @@ BLOCK = 128  # rows between two merges in float64
 def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
-    samples, channels, length, some, padded, past = (
-        get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8) != 0,
+    samples, channels, length, some, padded, past, next_one = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0, get(a, 8),
     )  # fmt: skip
     eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
     x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
@@ -27,7 +27,9 @@ def forward(a, like, one, kind, added, given):
     sums, work = offset(pointer(get(a, 17), 0.0), me * 2 * padded), offset(pointer(get(a, 18), one), me * 3 * padded)
     stride = channels * length
     units = (channels + some - 1) // some
-    for unit in range(units * me // threads, units * (me + 1) // threads):
+    begin_unit, end_unit = units * me // threads, units * (me + 1) // threads
+    for unit in range(begin_unit, end_unit):
+        ahead = next_one if unit + 1 < end_unit else 0
         begin, end = unit * some, min((unit + 1) * some, channels)
         at, width = begin * length, (end - begin) * length
         if not given:
@@ -42,7 +44,7 @@ def forward(a, like, one, kind, added, given):
             _spread(offset(work, 2 * padded), c, length, shift)
         mapped(
             offset(x, at), offset(r, at), offset(y, at), 0, samples, stride, width, padded, work, slope, kind, added,
-            past,
+            past, ahead,
         )  # fmt: skip
 
 
@@ -104,8 +106,8 @@ def _spread(to, c, length, value):
 def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
-    samples, channels, length, some, padded, past = (
-        get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8) != 0,
+    samples, channels, length, some, padded, past, next_one = (
+        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0, get(a, 8),
     )  # fmt: skip
     slope = fill(rounded(double(get(a, 9)), one))
     dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
@@ -115,7 +117,9 @@ def backward(a, like, one, kind, added, given):
     sums, work = offset(pointer(get(a, 20), 0.0), me * 2 * padded), offset(pointer(get(a, 21), one), me * 5 * padded)
     stride = channels * length
     units = (channels + some - 1) // some
-    for unit in range(units * me // threads, units * (me + 1) // threads):
+    begin_unit, end_unit = units * me // threads, units * (me + 1) // threads
+    for unit in range(begin_unit, end_unit):
+        ahead = next_one if unit + 1 < end_unit else 0
         begin, end = unit * some, min((unit + 1) * some, channels)
         at, width = begin * length, (end - begin) * length
         for c in range(end - begin):
@@ -139,5 +143,5 @@ def backward(a, like, one, kind, added, given):
             _spread(offset(work, 4 * padded), c, length, per_one)
         mapped_back(
             offset(dy, at), offset(x, at), offset(r, at), offset(dx, at), offset(dr, at), 0, samples, stride, width,
-            padded, work, slope, kind, added, past,
+            padded, work, slope, kind, added, past, ahead,
         )  # fmt: skip

@@ -160,8 +160,11 @@ def to_full_line(y, j, size):
 
 
 @njit(error_model="numpy")
-def mapped(x, r, y, runs, stride, length, mean, scale, shift, slope, kind, added, past):
-    """y = activation((x − mean) · scale + shift + r) of a set; from `past` bytes a number on, past the caches."""
+def mapped(x, r, y, runs, stride, length, mean, scale, shift, slope, kind, added, past, ahead):
+    """y = activation((x − mean) · scale + shift + r) of a set; from `past` bytes a number on, past the caches.
+
+    Of x the numbers `ahead` are asked for, those of the next set, as memory has nothing else to do.
+    """
     m, a, b = fill(mean), fill(scale), fill(shift)
     for run in range(runs):
         j = run * stride
@@ -171,6 +174,8 @@ def mapped(x, r, y, runs, stride, length, mean, scale, shift, slope, kind, added
             store_first(y, j, _at(x, r, j, head, m, a, b, slope, kind, added), head)
             j += head
         while j + WIDTH <= end:
+            if ahead:
+                prefetch(x, j + ahead)
             z = fma(sub(load(x, j), m), a, b)
             if added:
                 z = add(z, load(r, j))
@@ -198,7 +203,8 @@ def _at(x, r, j, count, m, a, b, slope, kind, added):
 
 @njit(error_model="numpy")
 def mapped_back(
-    dy, x, r, dx, dr, runs, stride, length, mean, scale, shift, per_x, per_one, slope, kind, added, past
+    dy, x, r, dx, dr, runs, stride, length, mean, scale, shift, per_x, per_one, slope, kind, added, past,
+    ahead,
 ):  # fmt: skip
     """dx = g · scale + (x − mean) · per_x + per_one of a set, and dr = g, which begins at a line as dx does."""
     m, a, b, px, p1 = fill(mean), fill(scale), fill(shift), fill(per_x), fill(per_one)
@@ -210,6 +216,9 @@ def mapped_back(
             _back_at(dy, x, r, dx, dr, j, head, m, a, b, px, p1, slope, kind, added)
             j += head
         while j + WIDTH <= end:
+            if ahead:
+                prefetch(x, j + ahead)
+                prefetch(dy, j + ahead)
             c = sub(load(x, j), m)
             z = fma(c, a, b)
             if added:
