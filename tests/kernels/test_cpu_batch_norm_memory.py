@@ -129,6 +129,7 @@ def test_past_the_caches(
     expected = bits_of(computed(**given))
     monkeypatch.setattr(batch_norm, "PAST", 0)
     monkeypatch.setattr(batch_norm, "FULL_LINES", 1)
+    monkeypatch.setattr(batch_norm, "SHORT_ODD", 0)
     batch_norm._plan.cache_clear()
     seen = []
     decide = batch_norm._past
@@ -136,6 +137,23 @@ def test_past_the_caches(
     assert bits_of(computed(**given)) == expected
     bands.check()
     assert seen == [dtype.itemsize] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "one_by_one"),
+    [((32, 1024, 14, 14), torch.float32, False), ((32, 256, 14, 14), torch.float32, True),
+     ((32, 1024, 16, 16), torch.float32, True), ((32, 2048, 14, 14), torch.float16, True),
+     ((32, 512, 7, 7), torch.float32, False), ((32, 1024, 33, 17), torch.float32, True),
+     ((32, 1024, 65, 17), torch.float32, True)],
+)  # fmt: skip
+def test_what_goes_side_by_side(shape: tuple[int, ...], dtype: torch.dtype, one_by_one: bool) -> None:
+    """Few positions, or not quite so few that leave lines half full which go past the caches."""
+    x = torch.empty(shape, dtype=dtype, device="meta")
+    lies = batch_norm._layout(x, 1)
+    assert lies is not None
+    assert batch_norm._is_short(lies, 2, x) is not one_by_one
+    full = not one_by_one or lies.positions % 16 == 0 or lies.positions >= 1024
+    assert (batch_norm._past(x, lies, 2) == dtype.itemsize) is (x.nbytes >= batch_norm.PAST and full)
 
 
 @each_kernel

@@ -19,21 +19,25 @@ CODES: dict[Activation, int] = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3
 # positions than these, which do not fill their lines, must not: at (32, 1024, 14, 14) in float16 forward takes 3.5 ms
 # in the place of 1.1.
 PAST, FULL_LINES = 8 << 20, 1024
-# From so many values on a layer is faster than PyTorch's, forward as well as with backward, in runs and in rows. On two
-# threads, forward, ms against PyTorch's: 0.07 against 0.14 at (16, 32, 16, 16); in rows 1.9 against 2.2 at (32, 64, 56,
-# 56), but 0.61 against 0.59 at a third of it, with ReLU 0.16 against 0.19 at (8, 64, 32, 32). By given statistics it is
-# one map, which PyTorch does as fast. By whether statistics are given, and whether something follows.
+# From so many values on a layer is faster than PyTorch's, forward as well as with backward, in runs and in rows; by
+# whether statistics are given, and whether something follows. On two threads, between other work, forward and with
+# backward, µs against PyTorch's: with ReLU 77 and 161 against 101 and 182 at (8, 16, 16, 16), in rows 155 and 333
+# against 182 and 533 at (32, 128, 8, 8); without, in rows 344 and 801 against 314 and 754 at (32, 128, 16, 16). By given
+# statistics it is one map, which PyTorch does as fast.
 WORTH = {
-    (False, False): (1 << 17, 1 << 22),
-    (False, True): (1 << 16, 1 << 19),
+    (False, False): (1 << 16, 1 << 22),
+    (False, True): (1 << 16, 1 << 18),
     (True, False): (NEVER, NEVER),
-    (True, True): (1 << 19, 1 << 21),
+    (True, True): (1 << 21, 1 << 21),
 }
+# Rows of many channels have to be so many: 176 and 389 against 148 and 333 at (32, 2048, 2, 2), which are 128, but 238
+# and 525 against 244 and 568 at (32, 1024, 4, 4).
+ROWS = 512
 # Runs of fewer positions than this go side by side, this many numbers of each sample at a time: forward and backward of
 # (32, 2048, 2, 2) take 0.18 ms in the place of 1.15, of (32, 512, 7, 7) 0.34 in the place of 0.54; at 16 × 16 they
 # would take 1.4 in the place of 1.5 in float32, but 0.59 in the place of 0.47 in bfloat16. With four times as many
-# columns they take up to a fifth longer. What goes past the caches but does not fill its lines goes side by side up to
-# the second number: (32, 1024, 14, 14) takes 5.0 ms in the place of 5.9.
+# columns they take up to a fifth longer. What would go past the caches but does not fill its lines goes side by side up
+# to the second number, if it is not of 16 bits: (32, 1024, 14, 14) takes 5.0 ms in the place of 5.9.
 SHORT, SHORT_ODD, COLUMNS = 50, 256, 512
 # Bytes of what a core keeps near it: while a channel is mapped the next one is asked for, if both find place there.
 # Forward and backward take 5 to 20 % less time, from 32 × 8 × 8 to 32 × 28 × 28 positions. Side by side 16 bits do, but
@@ -71,7 +75,9 @@ def least(x: Tensor, axis: int, after: After, given: bool) -> int:
     """From how many values on it is faster than PyTorch's, with all that comes with a call."""
     lies = _layout(x, axis)
     more = after.activation != "none" or after.residual is not None
-    return WORTH[given, more][lies is None or lies.last]
+    if lies is not None and not lies.last:
+        return WORTH[given, more][0]
+    return max(WORTH[given, more][1], ROWS * x.shape[axis])
 
 
 def batch_norm_fwd(
