@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from normlab.errors import InvalidInputError
 from normlab.kernels import pick as choice
-from normlab.kernels.activation import After
+from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.cpu import batch_norm as launcher
 from normlab.kernels.pick import backend, chosen, explained, pick, transformed, why_not_fused
 
@@ -213,3 +213,14 @@ def test_explained() -> None:
     assert explained("batch_norm", LARGE, 2) == ("stock", WHY_NOT["gaps"][1])
     with backend("torch"):
         assert explained("batch_norm", LARGE) == ("stock", f"torch was asked for; of 1,048,576 values; {least}")
+
+
+@pytest.mark.parametrize("op", sorted(choice.LEAST))
+def test_nobody_is_turned_away_who_would_be_served(op: choice.Op) -> None:
+    """Below what is looked at first no kernel is the faster one."""
+    least = choice.LEAST[op]
+    sets = {"group_norm": 32, "instance_norm": 64}.get(op, 1)
+    kernels = choice._kernels(op)
+    for shape in ((least // 64, 64), (least // 4096, 64, 64), (1, 64, least // 64), (least // 64, 64, 1, 1)):
+        for after in (NOTHING, After("relu")):
+            assert kernels.least(torch.empty(shape, device="meta"), sets, after, False) >= least

@@ -12,6 +12,7 @@ from tests.layers.oracle import close, learned, passed, random, same, statistics
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from normlab import functional_call, layers
@@ -356,3 +357,21 @@ def test_statistics_of_another_size_are_refused() -> None:
         "batch_norm: `given` must have 3 entries, one for each channel of `x`, and lie where it does.\n"
         "  got: given (4, 2) float64 cpu; x (4, 3, 8, 7) float64 cpu"
     )
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+@pytest.mark.parametrize("backend", ["torch", "fused"])
+def test_a_parametrization_computes_the_weight(backend: pick.Choice) -> None:
+    layer, x = norm(), x_of()
+    with torch.no_grad():
+        expected = norm()
+        expected.weight.mul_(2)
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    with pick.backend(backend):
+        torch.testing.assert_close(layer(x), expected(x))
+        layer(x).square().sum().backward()
+    assert layer.parametrizations["weight"].original.grad is not None

@@ -20,6 +20,13 @@ class After(NamedTuple):
         """In plain torch."""
         return activate(y if self.residual is None else y + self.residual, self.activation, self.slope)
 
+    def of_fresh(self, y: Tensor) -> Tensor:
+        """In place where that can be: of a `y` that nobody else has, and that no backward needs."""
+        r = self.residual
+        if r is not None:
+            y = y.add_(r) if r.shape == y.shape and r.dtype == y.dtype else y + r
+        return y.relu_() if self.activation == "relu" else activate(y, self.activation, self.slope)
+
 
 NOTHING = After()
 

@@ -39,7 +39,7 @@ class _Pool:
         self.idle: OrderedDict[int, list[_Block]] = OrderedDict()  # by pages, in the order in which they became idle
         self.bytes = 0
 
-    def lease(self, size: int) -> "ctypes.Array[ctypes.c_char]":
+    def lease(self, size: int) -> Any:
         """At least so many bytes, which come back when what is returned is freed."""
         pages = -(-size // PAGE)
         step = 1 << max(pages.bit_length() - 4, 0)  # sizes that differ by less than an eighth share their blocks

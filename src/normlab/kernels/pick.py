@@ -23,8 +23,16 @@ _launchers: dict[str, Any] = {}
 
 # Values below which nobody looks further: there PyTorch's are faster than any kernel that is called from Python.
 LEAST: dict[Op, int] = {
-    "batch_norm": 1 << 16, "layer_norm": 1 << 16, "group_norm": 1 << 16, "instance_norm": 1 << 16, "rms_norm": 1 << 15,
+    "batch_norm": 1 << 16, "layer_norm": 1 << 19, "group_norm": 1 << 20, "instance_norm": 1 << 16, "rms_norm": 1 << 15,
 }  # fmt: skip
+
+
+def is_small(op: Op, x: Tensor) -> bool:
+    """Whether a norm without a mask is PyTorch's without looking further; to look takes as long as a small norm."""
+    return (
+        forced is None and _chosen != "fused" and type(x) is Tensor and x.numel() < LEAST[op]
+        and not (op in WRITES and transformed())
+    )  # fmt: skip
 
 
 def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = NOTHING, given: bool = False) -> Backend:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from normlab import errors
 from normlab.kernels.activation import NOTHING, After
-from normlab.kernels.pick import pick
+from normlab.kernels.pick import is_small, pick
 from normlab.layers.explicit import NARROW, Explicit, in_backward
 from normlab.layers.held import held
 from normlab.ops.batch_norm import batch_norm, batch_norm_act, batch_norm_into, commit_into, moments_from
@@ -47,17 +47,31 @@ class BatchNormOptions(Explicit):
         self.count_skipped()
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None and (y := self._small_step(input)) is not None:
+            return y
         if mask is None and isinstance(input, Tensor) and self.whole and not self._together():
             backend = pick("batch_norm", input, None, self.axis, given=not self._by_batch())
             if backend == "fused" and self._all_in_one(input):
                 return self._by_kernel(input, NOTHING)
-            mean, var, commits = self.running()
-            if (
-                backend == "stock" and mean is not None and var is not None and commits is not None
-                and self._is_plain() and var.dtype not in NARROW and not in_backward()
-            ):  # fmt: skip
-                return self._as_torch(input, mean, var, commits)
+            if backend == "stock" and (buffers := self._written_by_step()):
+                return self._as_torch(input, *buffers)
         return super().forward(input, mask)
+
+    def _small_step(self, x: Tensor) -> Tensor | None:
+        """What most small layers of most networks do, without looking at anything else; or None if it is not that."""
+        if is_small("batch_norm", x) and (buffers := self._written_by_step()):
+            return self._as_torch(x, *buffers)
+        return None
+
+    def _written_by_step(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The buffers, if this is the training step of PyTorch's layer, of a whole batch, and it can write them."""
+        mean, var, commits = self.running()
+        if (
+            mean is None or var is None or commits is None or var.dtype in NARROW
+            or not self.whole or not self._is_plain() or self._together() or in_backward()
+        ):  # fmt: skip
+            return None
+        return mean, var, commits
 
     def _has_kernel(self, x: Tensor, mask: Tensor | None, after: After) -> bool:
         """Whether one of ours computes the norm and what follows."""
@@ -71,7 +85,7 @@ class BatchNormOptions(Explicit):
         return -x.ndim <= self.axis < x.ndim and (self._by_batch() or not self._commits())
 
     def _by_kernel(self, x: Tensor, after: After) -> Tensor:
-        learned: tuple[Any, Any] = self._parameters["weight"], self._parameters["bias"]
+        learned = self._learned()
         how: dict[str, Any] = {"eps": self.eps, "axis": self.axis}
         if not self._by_batch():
             self._check_input_dim(x)  # type: ignore[no-untyped-call]
@@ -108,8 +122,7 @@ class BatchNormOptions(Explicit):
     def _as_torch(self, x: Tensor, mean: Tensor, var: Tensor, commits: Tensor) -> Tensor:
         """PyTorch computes the new running statistics, the same to the bit."""
         self._check(x)
-        learned = self._parameters
-        how: tuple[Any, ...] = learned["weight"], learned["bias"], self.momentum, self.eps, self.axis
+        how: tuple[Any, ...] = *self._learned(), self.momentum, self.eps, self.axis
         if var.is_cpu and type(var) is Tensor and not torch.compiler.is_compiling():
             mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
             mine.save()
@@ -121,6 +134,12 @@ class BatchNormOptions(Explicit):
         y = batch_norm_into(x, new_mean, new_var, *how)
         self.take(new_mean, new_var)
         return y
+
+    def _learned(self) -> tuple[Any, Any]:
+        held = self._parameters
+        if "weight" in held and "bias" in held:
+            return held["weight"], held["bias"]
+        return self.weight, self.bias  # a parametrization computes them
 
     def _check(self, x: Tensor) -> None:
         """Of a batch that is to be normalized by its own statistics."""

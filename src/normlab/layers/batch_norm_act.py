@@ -22,9 +22,11 @@ class BatchNormActOptions(BatchNormOptions):
         self, input: Tensor, residual: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         if is_traced(input):
-            y: Tensor = self._as_leaf(input, residual, mask)
-            return y
+            leaf: Tensor = self._as_leaf(input, residual, mask)
+            return leaf
         after = After(self.activation, self.slope, residual)
+        if mask is None and (y := self._small_step(input)) is not None:
+            return after.of_fresh(y)
         if self._has_kernel(input, mask, after):
             return self._by_kernel(input, after)
         return after.of(super().forward(input, mask))

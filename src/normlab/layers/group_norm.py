@@ -1,7 +1,9 @@
 """Group norm, with masks."""
 
+import torch
 from torch import Tensor, nn
 
+from normlab.kernels.pick import is_small
 from normlab.ops.group_norm import group_norm
 
 
@@ -33,4 +35,8 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        # what PyTorch refuses, one value in all of a group, is left to `torch.nn.functional`
+        if mask is None and is_small("group_norm", input) and input.ndim > 1 and input.numel() != self.num_groups:
+            cudnn = not input.is_cpu and torch.backends.cudnn.enabled
+            return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps, cudnn)
         return group_norm(input, self.num_groups, self.weight, self.bias, eps=self.eps, mask=mask)

@@ -1,7 +1,9 @@
 """Layer norm, with masks."""
 
+import torch
 from torch import Tensor, nn
 
+from normlab.kernels.pick import is_small
 from normlab.ops.layer_norm import layer_norm
 
 
@@ -30,4 +32,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None and is_small("layer_norm", input):
+            cudnn = not input.is_cpu and torch.backends.cudnn.enabled  # asking costs 3 µs
+            return torch.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps, cudnn)
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, eps=self.eps, mask=mask)

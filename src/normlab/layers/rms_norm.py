@@ -1,7 +1,9 @@
 """RMS norm, with masks."""
 
+import torch
 from torch import Tensor, nn
 
+from normlab.kernels.pick import is_small
 from normlab.ops.rms_norm import rms_norm
 
 
@@ -28,4 +30,6 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None and is_small("rms_norm", x):
+            return torch.rms_norm(x, self.normalized_shape, self.weight, self.eps)
         return rms_norm(x, self.normalized_shape, self.weight, eps=self.eps, mask=mask)

@@ -75,7 +75,7 @@ def fused(name: str, view_of: Callable[[Tensor, int], View], load: Callable[[], 
             return dx, _like(dweight, weight), _like(dbias, bias), dresidual, None, None, None, None, None
 
     # without what `Function.apply` looks at first: it is for transforms, which `pick` has ruled out, and costs 5 µs
-    apply = super(torch.autograd.Function, Fused).apply  # type: ignore[misc]
+    apply = super(torch.autograd.Function, Fused).apply
     op = _registered(name, view_of, load)
 
     def call(
@@ -86,7 +86,7 @@ def fused(name: str, view_of: Callable[[Tensor, int], View], load: Callable[[], 
         if torch.compiler.is_compiling():
             found: tuple[Tensor, Tensor] = op(*arguments)
             return found if given is None else (found[0], given)
-        y, statistics = apply(*arguments)
+        y, statistics = apply(*arguments)  # type: ignore[no-untyped-call]
         if is_lean():
             known = [None if each is None else each.detach() for each in (x, weight, bias)]
             activation, slope = after.activation, after.slope  # not `after`, which holds the residual

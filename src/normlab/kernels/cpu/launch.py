@@ -7,7 +7,6 @@ from torch import Tensor
 
 from normlab import errors
 from normlab.kernels.activation import NOTHING, After
-from normlab.kernels.cpu import team
 from normlab.kernels.cpu.elements import ZERO, wide
 
 LANES = 16  # as in the kernels: numbers that are loaded and stored at once
@@ -30,9 +29,9 @@ def why_not(x: Tensor, after: After = NOTHING) -> str:
     return "" if after == NOTHING else "nothing may follow this norm"
 
 
-def threads(x: Tensor, sets: int) -> int:
+def threads(x: Tensor, sets: int, most: int) -> int:
     """How many threads share the sets of a tensor."""
-    return max(1, min(team.size(), sets, x.numel() // GRAIN))
+    return max(1, min(most, sets, x.numel() // GRAIN))
 
 
 def parameter(where: str, name: str, given: Tensor | None, x: Tensor, count: int) -> Tensor:
@@ -60,8 +59,7 @@ def above(dy: Tensor, x: Tensor) -> Tensor:
 
 def past(y: Tensor, run: int, least: int) -> bool:
     """Whether an output goes past the caches: of so many bytes, its runs so long that they consist of full vectors."""
-    size = y.element_size()
-    return y.numel() * size >= least and run % LANES == 0 and y.data_ptr() % (LANES * size) == 0
+    return y.nbytes >= least and run % LANES == 0
 
 
 def lines(count: int) -> int:

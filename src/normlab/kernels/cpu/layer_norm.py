@@ -6,9 +6,9 @@ from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.cpu import launch
 from normlab.kernels.cpu.rows import rows_bwd, rows_fwd
 
-# From so many values on forward and backward are faster than PyTorch's, on two threads: 2.7 ms against 3.8 at
-# (2048, 2048), but 0.81 against 0.67 at (1024, 1024).
-WORTH = 1 << 22
+# From so many values on forward and backward are faster than PyTorch's, on two threads and between other work: 0.20 and
+# 0.57 ms against 0.21 and 0.61 at (1024, 768), but 0.085 and 0.22 against 0.063 and 0.17 at (512, 512).
+WORTH = 3 << 18
 
 
 def why_not(x: Tensor, dims: int, after: After = NOTHING) -> str:

@@ -1,6 +1,8 @@
 """Layer norm and RMS norm of (R, D) on the processor, by one kernel: from tensors to it and back."""
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,13 +30,12 @@ def rows_fwd(
         dims: how many dimensions make up a row, the last ones.
         eps: added to the variance.
     """
-    rows, length = _shape(x, dims)
-    weight = launch.parameter(where, "weight", weight, x, length)
-    bias = launch.parameter(where, "bias", bias, x, length)
-    y, statistics = alloc.empty_like(x), alloc.empty(4, rows, dtype=wide(x))
-    kernel, threads = _kernel(where, "forward", x), launch.threads(x, rows)
+    plan = _plan(where, "forward", x.shape, x.dtype, dims, team.size())
+    weight = launch.parameter(where, "weight", weight, x, plan.length)
+    bias = launch.parameter(where, "bias", bias, x, plan.length)
+    y, statistics = alloc.empty_like(x), torch.empty(4, plan.rows, dtype=plan.wide)
     tensors = at(x), at(y), at(weight), at(bias), at(statistics)
-    team.run(kernel, threads, *_schedule(y, rows, length, launch.PAST), team.bits(eps), *tensors)
+    team.run(plan.kernel, plan.threads, *plan.schedule, team.bits(eps), *tensors)
     return y, statistics
 
 
@@ -51,28 +52,35 @@ def rows_bwd(
         statistics: which the forward returned.
         dims: how many dimensions make up a row.
     """
-    rows, length = _shape(x, dims)
-    dy, weight = launch.above(dy, x), launch.parameter(where, "weight", weight, x, length)
-    threads, parameters = launch.threads(x, rows), 2 if where == "layer_norm" else 1
-    dx, gradients = alloc.empty_like(x), alloc.empty(parameters, length, dtype=wide(x))
-    sums = alloc.empty(threads, 2, parameters * launch.lines(length), dtype=torch.float64)
-    tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), at(sums)
-    team.run(_kernel(where, "backward", x), threads, *_schedule(dx, rows, length, launch.PAST_BACK), *tensors, 0)
+    plan = _plan(where, "backward", x.shape, x.dtype, dims, team.size())
+    dy, weight = launch.above(dy, x), launch.parameter(where, "weight", weight, x, plan.length)
+    dx, gradients = alloc.empty_like(x), torch.empty(plan.parameters, plan.length, dtype=plan.wide)
+    sums = team.scratch(16 * plan.threads * plan.parameters * launch.lines(plan.length))
+    tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), sums
+    team.run(plan.kernel, plan.threads, *plan.schedule, *tensors, 0)
     return dx, gradients
 
 
-def _shape(x: Tensor, dims: int) -> tuple[int, int]:
-    """Rows, and how long they are."""
-    length = math.prod(x.shape[x.ndim - dims :])
-    return x.numel() // length, length
+class _Plan(NamedTuple):
+    """All of a call but the tensors."""
+
+    kernel: int
+    threads: int
+    rows: int
+    length: int
+    parameters: int
+    wide: torch.dtype
+    schedule: tuple[int, int, int, bool, bool]  # rows, length, rows at a time, four share loads, past the caches
 
 
-def _schedule(y: Tensor, rows: int, length: int, past: int) -> tuple[int, int, int, bool, bool]:
-    """What the kernel is told first: the shape, rows at a time, whether four share loads, whether past the caches."""
-    fours = length > FOURS
-    near = NEAR_FOURS if fours else NEAR if y.numel() * y.element_size() < LARGE else NEAR_LARGE
-    return rows, length, max(LEAST, min(MOST, near // length)), fours, launch.past(y, length, past)
-
-
-def _kernel(where: str, which: str, x: Tensor) -> int:
-    return compiled.address("layer_norm", which, ZERO[x.dtype], ZERO[wide(x)], where == "layer_norm")
+@lru_cache(4096)
+def _plan(where: str, which: str, shape: tuple[int, ...], dtype: torch.dtype, dims: int, threads: int) -> _Plan:
+    like = torch.empty(shape, dtype=dtype, device="meta")
+    length = math.prod(shape[like.ndim - dims :])
+    rows, fours = like.numel() // length, length > FOURS
+    near = NEAR_FOURS if fours else NEAR if like.nbytes < LARGE else NEAR_LARGE
+    past = launch.past(like, length, launch.PAST if which == "forward" else launch.PAST_BACK)
+    schedule = rows, length, max(LEAST, min(MOST, near // length)), fours, past
+    kernel = compiled.address("layer_norm", which, ZERO[dtype], ZERO[wide(like)], where == "layer_norm")
+    parameters = 2 if where == "layer_norm" else 1
+    return _Plan(kernel, launch.threads(like, rows, threads), rows, length, parameters, wide(like), schedule)

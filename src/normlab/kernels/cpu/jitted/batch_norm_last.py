@@ -31,9 +31,9 @@ from normlab.kernels.cpu.jitted.lanes import (
     zeros,
 )  # fmt: skip
 
-# Rows between two merges in float64, and rows that are summed at a time, as the sums lie in memory. For the gradient two,
-# but a single one of so many channels on: what is read in order the processor fetches by itself. (32, 256, 28, 28) takes
-# 3.3 ms in the place of 3.7, in bfloat16 1.9 in the place of 2.3.
+# Rows between two merges in float64, and rows that are summed at a time, as the sums lie in memory. For the gradient
+# two, but a single one of so many channels on: what is read in order the processor fetches by itself. Backward of
+# (32, 256, 28, 28) takes 3.2 ms in the place of 3.6, in bfloat16 1.9 in the place of 2.4.
 BLOCK, TOGETHER, WIDE = 128, 4, 256
 
 
