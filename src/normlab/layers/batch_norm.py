@@ -47,21 +47,20 @@ class BatchNormOptions(Explicit):
         self.count_skipped()
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is None and (y := self._small_step(input)) is not None:
-            return y
-        if mask is None and isinstance(input, Tensor) and self.whole and not self._together():
-            backend = pick("batch_norm", input, None, self.axis, given=not self._by_batch())
-            if backend == "fused" and self._all_in_one(input):
-                return self._by_kernel(input, NOTHING)
-            if backend == "stock" and (buffers := self._written_by_step()):
-                return self._as_torch(input, *buffers)
-        return super().forward(input, mask)
+        return self._with_what_follows(input, mask, NOTHING)
 
-    def _small_step(self, x: Tensor) -> Tensor | None:
-        """What most small layers of most networks do, without looking at anything else; or None if it is not that."""
-        if is_small("batch_norm", x) and (buffers := self._written_by_step()):
-            return self._as_torch(x, *buffers)
-        return None
+    def _with_what_follows(self, x: Tensor, mask: Tensor | None, after: After) -> Tensor:
+        if mask is None and is_small("batch_norm", x) and (buffers := self._written_by_step()):
+            return after.of_fresh(self._as_torch(x, *buffers))
+        if mask is None and isinstance(x, Tensor) and self.whole and not self._together():
+            backend = pick("batch_norm", x, None, self.axis, after, given=not self._by_batch())
+            if backend == "fused" and self._all_in_one(x):
+                return self._by_kernel(x, after)
+            if after.residual is not None or after.activation in ("silu", "gelu"):  # the norm alone may have a kernel
+                return after.of(self._with_what_follows(x, None, NOTHING))
+            if backend == "stock" and (buffers := self._written_by_step()):
+                return after.of_fresh(self._as_torch(x, *buffers))
+        return after.of(super().forward(x, mask))
 
     def _written_by_step(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """The buffers, if this is the training step of PyTorch's layer, of a whole batch, and it can write them."""
@@ -72,13 +71,6 @@ class BatchNormOptions(Explicit):
         ):  # fmt: skip
             return None
         return mean, var, commits
-
-    def _has_kernel(self, x: Tensor, mask: Tensor | None, after: After) -> bool:
-        """Whether one of ours computes the norm and what follows."""
-        return (
-            isinstance(x, Tensor) and mask is None and self.whole and not self._together() and self._all_in_one(x)
-            and pick("batch_norm", x, None, self.axis, after, not self._by_batch()) == "fused"
-        )  # fmt: skip
 
     def _all_in_one(self, x: Tensor) -> bool:
         """Not where it is committed what does not normalize."""

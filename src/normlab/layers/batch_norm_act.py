@@ -24,12 +24,7 @@ class BatchNormActOptions(BatchNormOptions):
         if is_traced(input):
             leaf: Tensor = self._as_leaf(input, residual, mask)
             return leaf
-        after = After(self.activation, self.slope, residual)
-        if mask is None and (y := self._small_step(input)) is not None:
-            return after.of_fresh(y)
-        if self._has_kernel(input, mask, after):
-            return self._by_kernel(input, after)
-        return after.of(super().forward(input, mask))
+        return self._with_what_follows(input, mask, After(self.activation, self.slope, residual))
 
     def extra_repr(self) -> str:
         said = super().extra_repr()  # which has the options that were chosen

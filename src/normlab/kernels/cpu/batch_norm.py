@@ -21,12 +21,12 @@ CODES: dict[Activation, int] = {"none": 0, "relu": 1, "leaky_relu": 2, "silu": 3
 PAST, FULL_LINES = 8 << 20, 1024
 # From so many values on a layer is faster than PyTorch's, forward as well as with backward, in runs and in rows; by
 # whether statistics are given, and whether something follows. On two threads, between other work, forward and with
-# backward, µs against PyTorch's: with ReLU 77 and 161 against 101 and 182 at (8, 16, 16, 16), in rows 155 and 333
-# against 182 and 533 at (32, 128, 8, 8); without, in rows 344 and 801 against 314 and 754 at (32, 128, 16, 16). By
+# backward, µs against PyTorch's: with ReLU 77 and 161 against 101 and 182 at (8, 16, 16, 16), in rows 105 and 216
+# against 109 and 233 at (8, 64, 16, 16); without, in rows 344 and 801 against 314 and 754 at (32, 128, 16, 16). By
 # given statistics it is one map, which PyTorch does as fast.
 WORTH = {
-    (False, False): (1 << 16, 1 << 22),
-    (False, True): (1 << 16, 1 << 18),
+    (False, False): (1 << 17, 1 << 22),
+    (False, True): (1 << 16, 1 << 17),
     (True, False): (NEVER, NEVER),
     (True, True): (1 << 21, 1 << 21),
 }
