@@ -8,6 +8,10 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch._C import _get_tracing_state, _len_torch_dispatch_stack
+from torch._C._functorch import maybe_current_level
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling, is_exporting
 
 from normlab import errors
 from normlab.kernels.activation import NOTHING, Activation, After
@@ -78,7 +82,7 @@ def pick(op: Op, x: Tensor, mask: Tensor | None, sets: int = 1, after: After = N
         return "formula"
     if mask is None:
         return "stock"
-    return "formula" if torch.compiler.is_exporting() else "registered"  # who reads what is exported has no op of ours
+    return "formula" if is_exporting() else "registered"  # who reads what is exported has no op of ours
 
 
 def why_not_fused(op: Op, x: Tensor, mask: Tensor | None = None, sets: int = 1, after: After = NOTHING) -> str:
@@ -94,9 +98,9 @@ def _why_not_here(x: Tensor) -> str:
         return f"it lies on {x.device.type}"
     if type(x) not in (Tensor, nn.Parameter) or transformed():
         return "it is followed by a transform or a subclass of Tensor"
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return "it is exported"
-    if not torch.compiler.is_compiling():
+    if not is_compiling():
         if _watched():
             return "its operations are watched one by one"
         if x.layout != torch.strided or x.is_neg():
@@ -108,7 +112,7 @@ def _pays(op: Op, x: Tensor, sets: int, after: After, given: bool) -> bool:
     """Whether there is a kernel for this, and it is faster than PyTorch's."""
     if _why_not_here(x):
         return False
-    if torch.compiler.is_compiling():
+    if is_compiling():
         kernels = _kernels(op)
         return not kernels.why_not(x, sets, after) and x.numel() >= kernels.least(x, sets, after, given)
     r = after.residual
@@ -194,15 +198,15 @@ def _checked(choice: Any, where: str) -> Choice:
 
 def transformed() -> bool:
     """Whether this runs inside of a transform of `torch.func`."""
-    return torch._C._functorch.maybe_current_level() is not None
+    return maybe_current_level() is not None
 
 
 def _watched() -> bool:
     """By a mode of dispatch, by `torch.jit.trace`, or for the derivative forward."""
     return bool(
-        torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state() is not None
-        or torch.autograd.forward_ad._current_level >= 0
+        _len_torch_dispatch_stack()
+        or _get_tracing_state() is not None
+        or forward_ad._current_level >= 0
     )
 
 
