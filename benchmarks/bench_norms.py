@@ -1,6 +1,6 @@
 """Every norm of `cases.py`: ours against eager, compiled, oneDNN and plain copies, in turns.
 
-    python -m benchmarks.bench_norms [--quick] [--seconds 120] [--compile some] [--only "group norm"]
+    python -m benchmarks.bench_norms [--quick] [--seconds 120] [--compile none] [--only "group norm"]
 
 Of each case the forward in train mode, and forward and backward together with a random gradient from above.
 """
@@ -11,7 +11,7 @@ from dataclasses import astuple
 from typing import Any
 
 from benchmarks import gate
-from benchmarks.cases import COMPILED, Case, plan
+from benchmarks.cases import Case, plan
 from benchmarks.interleaved import Call, interleaved
 from benchmarks.memory import allocated
 from benchmarks.runs import Writer
@@ -23,12 +23,12 @@ Tried = Mapping[str, Mapping[str, Call]]  # variant → direction → call
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = options(__doc__, SECONDS)
-    parser.add_argument("--compile", choices=("none", "some", "all"), help="some: four shapes; none if --quick")
+    parser.add_argument("--compile", choices=("none", "all"), help="all that have peers, seconds each; none if --quick")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="cases with this in their title; results are not kept"
     )
     chosen = parser.parse_args(words)
-    compiled = chosen.compile or ("none" if chosen.quick else "some")
+    compiled = (chosen.compile or ("none" if chosen.quick else "all")) == "all"
     cases = [case for case in plan(chosen.quick) if chosen.only in case.title()]
     seconds = SECONDS[chosen.quick] if chosen.seconds is None else chosen.seconds
     measure(
@@ -48,7 +48,7 @@ def options(description: str | None, seconds: Mapping[bool, float]) -> argparse.
 
 
 def measure(
-    cases: Sequence[Case], seconds: float, compiled: str, tests: str, *, quick: bool, keep: bool = True
+    cases: Sequence[Case], seconds: float, compiled: bool, tests: str, *, quick: bool, keep: bool = True
 ) -> None:
     """Measures the cases one after another, and writes a row for each if they are to be kept."""
     writer, title = Writer("norms", tests, quick=quick) if keep else None, ""
@@ -56,8 +56,7 @@ def measure(
         if case.title() != title:
             title = case.title()
             print(f"\n{title}\n{'shape':>22} {'forward':>8} {'both':>8}   eager / ours")
-        wanted = compiled == "all" or (compiled == "some" and case.shape in COMPILED)
-        tried = variants(case, peers=not quick, compiled=case.peers and wanted)
+        tried = variants(case, peers=not quick, compiled=case.peers and compiled)
         row = figures(case, tried, seconds / len(cases), least=3 if quick else 5)
         if writer:
             writer.row(row)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import normlab
 from benchmarks import gate, memory
@@ -30,6 +31,12 @@ from benchmarks.runs import Writer
 BATCH, SIDE = 32, 64
 SECONDS = {False: 60.0, True: 4.0}
 VARIANTS = ("stock", "accelerated", "lean")
+# what PyTorch's profiler calls norms, ReLU in place and the add before it; the optimizer is not among what is profiled
+OF_NORMS = (
+    "aten::native_batch_norm", "aten::native_batch_norm_backward", "aten::clamp_min_", "aten::threshold_backward",
+    "aten::add_",
+)  # fmt: skip
+PROFILED, COPIED = 3, 1 << 24  # steps; numbers, 64 MB
 SAME = 1e-3  # by how much the first loss may differ from that of the stock network
 
 
@@ -72,6 +79,7 @@ def measure(seconds: float, tests: str, *, quick: bool) -> None:
     writer = Writer("steps", tests, quick=quick)
     for name in NETWORKS:
         row = figures(name, seconds / len(NETWORKS), least=2 if quick else 5)
+        row["norms"] = _norms(made(NETWORKS[name], ("stock",))["stock"])
         if not quick:
             row["resident"] = {variant: _in_own_process(name, variant) for variant in row["seconds"]}
         writer.row(row)
@@ -99,13 +107,13 @@ def figures(name: str, seconds: float, least: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def made(build: Callable[[], nn.Module], batch: int = BATCH, side: int = SIDE) -> dict[str, Step]:
-    """The variants that this version of the library has, all with the same weights and the same batch."""
+def made(build: Callable[[], nn.Module], wanted: Sequence[str] = VARIANTS) -> dict[str, Step]:
+    """The variants that are wanted and that this version of the library has; the same weights and the same batch."""
     torch.manual_seed(0)
-    model, images, labels = build(), torch.randn(batch, 3, side, side), torch.randint(0, 10, (batch,))
+    model, images, labels = build(), torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(0, 10, (BATCH,))
     missing = {"accelerated": not hasattr(normlab, "accelerate_"), "lean": not hasattr(normlab, "lean")}
     found = {}
-    for variant in VARIANTS:
+    for variant in wanted:
         if missing.get(variant) or (variant == "lean" and missing["accelerated"]):
             print(f"{variant}: this version of normlab cannot do that yet; left out")
             continue
@@ -115,6 +123,28 @@ def made(build: Callable[[], nn.Module], batch: int = BATCH, side: int = SIDE) -
         optimizer = torch.optim.SGD(own.parameters(), lr=1e-3, momentum=0.9)
         found[variant] = Step(own, optimizer, images, labels, lean=variant == "lean")
     return found
+
+
+def _norms(step: Step) -> dict[str, float]:
+    """What bounds the step: seconds of norms, activations and adds, bytes that the norms are given, seconds a byte."""
+    given: list[int] = []
+    hooks = [
+        each.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0].nbytes))
+        for each in step.model.modules()
+        if isinstance(each, nn.modules.batchnorm._NormBase)
+    ]
+    step()
+    for each in hooks:
+        each.remove()
+    with profile(activities=[ProfilerActivity.CPU]) as noted:
+        for _ in range(PROFILED):
+            step.optimizer.zero_grad()  # or gradients of weights are added to what is there
+            step.forward().backward()
+    taken = {event.key: event.self_cpu_time_total for event in noted.key_averages()}
+    seconds = sum(taken.get(name, 0.0) for name in OF_NORMS) / 1e6 / PROFILED
+    source, target = torch.randn(COPIED), torch.empty(COPIED)
+    timings, _ = interleaved({"copy": lambda: target.copy_(source)}, 1.0)
+    return {"seconds": seconds, "bytes": sum(given), "seconds_per_byte": timings["copy"].median / 2 / source.nbytes}
 
 
 def _memory(step: Step) -> dict[str, int]:
@@ -133,7 +163,8 @@ def _in_own_process(name: str, variant: str) -> int | None:
 
 
 def _high_water(name: str, variant: str) -> int | None:
-    step = made(NETWORKS[name])[variant]
+    step = made(NETWORKS[name], (variant,))[variant]
+    memory.give_back()
     before = memory.resident()
     step()  # compiles kernels, which takes memory too
     if not memory.forget_high_water():

@@ -13,8 +13,6 @@ After = Literal["", "relu", "add, relu"]
 Layout = Literal["contiguous", "channels last"]
 DTypeName = Literal["float32", "bfloat16", "float16", "float64"]
 SIZES: dict[DTypeName, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-# a matrix or none of these; each compilation takes seconds
-COMPILED = ((32, 64, 112, 112), (32, 256, 56, 56), (32, 256, 14, 14), (32, 512, 7, 7))
 QUICK, QUICK_SIZE = 3, 20_000_000  # shapes of each group in a quick run, and the bytes that they may have
 
 

@@ -1,5 +1,7 @@
 """How much memory a call takes: what PyTorch's allocator gives out, and what the process as a whole holds at most."""
 
+import ctypes
+import gc
 import os
 import resource
 import sys
@@ -44,6 +46,15 @@ def allocated(call: Callable[[], object]) -> Memory:
         now += event.nbytes()
         peak = max(peak, now)
     return Memory(now, peak)
+
+
+def give_back() -> None:
+    """Gives the system what was freed but kept for later: by us, and by the C library."""
+    gc.collect()
+    alloc.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def forget_high_water() -> bool:

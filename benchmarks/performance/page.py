@@ -29,7 +29,7 @@ METHOD = """## How it is measured
   returns is dropped inside of the time.
 - *Kernel* says whose serves our layer there: small tensors are left to PyTorch's.
 - *Eager* is the layer of `torch.nn`, `+ residual`, `torch.nn.functional.relu`; *in place* the same with `add_` and
-  `relu(inplace=True)`; *compile* is eager through `torch.compile(dynamic=False)`, for some shapes only.
+  `relu(inplace=True)`; *compile* is eager through `torch.compile(dynamic=False)`, for some groups only.
 - *oneDNN* is PyTorch's own way to it: `torch.nn.functional.batch_norm` and `relu` on tensors of the layout
   `torch._mkldnn`, which train as well; converting to that layout is not in the time. *oneDNN blocked* is the same where
   a convolution of oneDNN made the tensors, mostly in blocks of 16 channels. In bfloat16 it was far slower than eager
@@ -40,8 +40,13 @@ METHOD = """## How it is measured
   if each value is read once: a channel has to stay in the cache between statistics and output, or it is 3 more. The
   *memory limit* is the ratio to eager of a kernel that moves no more than that at the speed of `copy_`; *GB/s* is that
   least traffic by our time. Both leave out what fresh memory costs, which `copy_` does not ask for; `clone` does.
+  Where the channels are last, a slice of them that stays in the cache is too narrow to be read fast, so that all is
+  read twice, in both directions: 3 streams more, which is the limit *of two readings*.
   Tensors under 4 MB have no limit here, as caches hide the memory. A limit below what was reached says that something
   else slowed `copy_` down.
+- The *memory limit* of a training step is the ratio to stock if norms, activations and the adds after them took 5
+  streams of what the norms are given, at the speed of `copy_` of 64 MB, and nothing else. What they take in the stock
+  step is noted by PyTorch's profiler.
 - *Peak memory* is what PyTorch's allocator gave out beyond the inputs during forward and backward, as its profiler
   notes it; for a training step beyond weights, their gradients, optimizer and batch. *Kept for backward* is what is
   held when the forward has returned. *Process at most* is the high-water mark of a process of its own during one step,

@@ -44,10 +44,13 @@ class Measured:
         """Its time in full reads or writes of the tensor, of which `copy_` does two."""
         return _over(self.median(variant, way), self._stream())
 
-    def limit(self, way: Way) -> float | None:
-        """The ratio against eager of what moves the least streams as fast as `copy_`; None where caches hide memory."""
-        streams = self.streams("eager", way)
-        return None if streams is None or self.case.size <= LARGE else streams / self.case.least_streams[way]
+    def limit(self, way: Way, further: int = 0) -> float | None:
+        """The ratio against eager of what moves the least streams, and some further ones, as fast as `copy_`.
+
+        None where caches hide the memory.
+        """
+        streams, least = self.streams("eager", way), self.case.least_streams[way] + further
+        return None if streams is None or self.case.size <= LARGE else streams / least
 
     def gigabytes(self, way: Way) -> float:
         """Of the least streams, a second, in units of 10⁹ bytes."""

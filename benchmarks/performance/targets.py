@@ -1,7 +1,7 @@
 """The targets of the work, and what the newest run says of each."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.cases import Case
@@ -20,6 +20,8 @@ OTHER = {"layer": 1.3, "group": 1.3, "rms": 1.3}
 COMPILED = 10.0
 # network → its share of the activation memory that must go, and by how much the step must become faster
 STEPS = {"DenseNet-121": (0.35, 1.2), "ResNet-50": (0.25, 1.1)}
+LEAST_STREAMS = 5  # of a norm with ReLU, forward and backward
+TWICE = 3  # streams more if x forward, dy and x backward are read twice
 LEAN_TIME, FIRST_CALL, CLONES = 1.05, 0.5, 1.25
 
 
@@ -74,7 +76,7 @@ def of_steps(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         row = by_name.get(name, {"seconds": {}, "bytes": {}})
         seconds = {variant: taken[1] for variant, taken in row["seconds"].items()}
         faster = seconds["stock"] / seconds["accelerated"] if "accelerated" in seconds else None
-        yield _at_least(f"{name}, a training step, `accelerate_`d against stock", faster, target)
+        yield _step(f"{name}, a training step, `accelerate_`d against stock", faster, target, row)
         peaks = {variant: needed["peak"] for variant, needed in row["bytes"].items()}
         less = 1 - peaks["lean"] / peaks["stock"] if "lean" in peaks else None
         measured, met = ("", None) if less is None else (percent(-less), less >= share)
@@ -82,6 +84,24 @@ def of_steps(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
         slower = seconds["lean"] / seconds["accelerated"] if "lean" in seconds else None
         measured, met = ("", None) if slower is None else (f"{ratio(slower)} ×", slower <= LEAN_TIME)
         yield Figure(f"{name}, time of a step, `lean` against the same without", f"≤ {LEAN_TIME} ×", measured, met)
+
+
+def step_limit(row: Mapping[str, Any]) -> float | None:
+    """The ratio against stock of a step whose norms move the least streams as fast as `copy_`."""
+    if "norms" not in row:
+        return None
+    stock, norms = row["seconds"]["stock"][1], row["norms"]
+    limit: float = stock / (stock - norms["seconds"] + LEAST_STREAMS * norms["bytes"] * norms["seconds_per_byte"])
+    return limit
+
+
+def _step(what: str, faster: float | None, target: float, row: Mapping[str, Any]) -> Figure:
+    figure, limit = _at_least(what, faster, target), step_limit(row)
+    if limit is None:
+        return figure
+    share = percent(row["norms"]["seconds"] / row["seconds"]["stock"][1])
+    said = f"{figure.measured} (norms, activations and adds are {share} of it; memory limit {ratio(limit)} ×)"
+    return replace(figure, measured=said)
 
 
 def of_first_calls(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
@@ -100,6 +120,9 @@ def _mean(what: str, rows: Sequence[Measured], target: float, against: str = "ea
         return figure
     shapes = "1 shape" if len(ratios) == 1 else f"{len(ratios)} shapes"
     memory = "" if limit is None else f"; memory limit {ratio(limit)} ×"
+    if limit is not None and all(row.case.layout == "channels last" for row in rows):
+        twice = geometric_mean(known(row.limit("both", further=TWICE) for row in rows))
+        memory += f", of two readings {ratio(twice)} ×"
     return Figure(figure.what, figure.target, f"{figure.measured} ({shapes}{memory})", figure.met)
 
 

@@ -203,11 +203,7 @@ def transformed() -> bool:
 
 def _watched() -> bool:
     """By a mode of dispatch, by `torch.jit.trace`, or for the derivative forward."""
-    return bool(
-        _len_torch_dispatch_stack()
-        or _get_tracing_state() is not None
-        or forward_ad._current_level >= 0
-    )
+    return bool(_len_torch_dispatch_stack() or _get_tracing_state() is not None or forward_ad._current_level >= 0)
 
 
 _chosen: Choice = _checked(os.environ.get("NORMLAB_BACKEND") or "auto", "NORMLAB_BACKEND")

@@ -11,11 +11,12 @@ from normlab.kernels.activation import NOTHING, After
 from normlab.kernels.cpu import compiled, launch, team
 from normlab.kernels.cpu.elements import ZERO, at, wide
 
-# From so many values on forward and backward are faster than PyTorch's, on two threads and between other work: 0.34 and
-# 0.89 ms against 0.36 and 1.8 at (4, 1280, 16, 16) with 32 groups, but 0.35 and 0.97 against 0.29 and 0.90 at (32, 256,
-# 14, 14), whose channels leave a vector half full; of instance norm 67 and 160 µs against 133 and 218 at (8,
-# 32, 16, 16).
-WORTH, WORTH_ODD, WORTH_ALONE = 5 << 18, 1 << 22, 1 << 16
+# From so many values on forward and backward are faster than PyTorch's, on two threads and between other work: 0.88 and
+# 1.6 ms against 0.95 and 4.6 at (4, 640, 32, 32) with 32 groups. Of short channels, or such that do not fill their
+# vectors, it takes more: forward 0.41 against 0.36 at (4, 1280, 16, 16), 0.88 against 0.80 at (4, 2560, 16, 16), 0.35
+# against 0.29 at (32, 256, 14, 14). Instance norm takes 67 and 160 µs against 133 and 218 at (8, 32, 16, 16).
+WORTH, WORTH_SHORT, WORTH_ALONE = 1 << 21, 1 << 22, 1 << 16
+SHORT = 512
 
 
 def why_not(x: Tensor, groups: int, after: After = NOTHING) -> str:
@@ -29,7 +30,8 @@ def least(x: Tensor, groups: int, after: After = NOTHING, given: bool = False) -
     """From how many values on it is faster than PyTorch's, with all that comes with a call."""
     if groups == x.shape[1]:
         return WORTH_ALONE
-    return WORTH_ODD if x[0, 0].numel() % launch.LANES else WORTH
+    length = x[0, 0].numel()
+    return WORTH_SHORT if length < SHORT or length % launch.LANES else WORTH
 
 
 def group_norm_fwd(
