@@ -422,6 +422,24 @@ def test_the_page_is_made_from_the_results(literal: Path) -> None:
     ]
 
 
+def test_what_memory_allows() -> None:
+    """A step of 10 s, of which norms that are given 100 bytes take 4: five times 0.002 s a byte make 1 s of it."""
+    row = {"network": "ResNet-50", "seconds": {"stock": (9, 10.0, 11), "accelerated": (7, 8.0, 9)}, "bytes": {}}
+    row |= {"norms": {"seconds": 4.0, "bytes": 100, "seconds_per_byte": 0.002}}
+    found = {figure.what: figure for figure in of_steps([row])}
+    step = found["ResNet-50, a training step, `accelerate_`d against stock"]
+    assert step.measured == "1.25 × (norms, activations and adds are 40 % of it; memory limit 1.43 ×)"
+    assert step.met
+    of = {"of": "ResNet-50", "norm": "batch", "shape": [2, 1000, 10, 1000], "after": "relu", "dtype": "float32"}
+    taken = {"ours": 4.0, "eager": 16.0, "copy": 1.0}
+    seconds = {name: dict.fromkeys(("forward", "both"), (1, median, 99)) for name, median in taken.items()}
+    made = {"seconds": seconds, "bytes": {}, "kernel": "ours"}
+    rows = [Measured.from_json(made | {"case": of | {"layout": layout}}) for layout in ("contiguous", "channels last")]
+    once, twice = list(of_norms(rows))[:2]
+    assert once.measured == "4.00 × (1 shape; memory limit 6.40 ×)"
+    assert twice.measured == "4.00 × (1 shape; memory limit 6.40 ×, of two readings 4.00 ×)"
+
+
 def test_what_was_not_measured_is_not_met() -> None:
     found = figures([*of_norms([]), *of_steps([])])
     assert found.count("| — | not measured |") == len(found.splitlines()) - 2

@@ -141,7 +141,7 @@ def backward(a, like, one, kind, added, given):
         mapped_back(
             offset(dy, here), offset(x, here), offset(r, here), offset(dx, here), offset(dr, here),
             end - begin, stride, right - left, m, scale, shift, per_x, per_one, slope, kind, added, past,
-            ahead if unit + 1 < end_unit else 0,
+            ahead if unit + 1 < end_unit else 0, given,
         )  # fmt: skip
 
 

@@ -210,7 +210,7 @@ def backward(a, like, one, kind, added, given):
             per_x, per_one = finished(of_g, of_gx, statistics, weight, dweight, dbias, channels, c, rows, given, one)
             put(mine, 3 * padded + c, per_x)
             put(mine, 4 * padded + c, per_one)
-        mapped_back(dy, x, r, dx, dr, begin, end, channels, channels, padded, mine, slope, kind, added, past, 0)
+        mapped_back(dy, x, r, dx, dr, begin, end, channels, channels, padded, mine, slope, kind, added, past, 0, given)
 
 
 @njit(error_model="numpy")
@@ -257,7 +257,7 @@ def gradient_sums(dy, x, r, begin, end, stride, width, padded, work, sums, slope
 
 
 @njit(error_model="numpy")
-def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope, kind, added, past, ahead):
+def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope, kind, added, past, ahead, given):
     whole = width - width % WIDTH
     block = end
     while block > begin:
@@ -274,7 +274,8 @@ def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope
                 if added:
                     z = add(z, load(r, at))
                 g = passed_back(load(dy, at), z, kind, slope)
-                d = fma(g, scale, fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c)))
+                rest_of_it = fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c))
+                d = mul(g, scale) if given else fma(g, scale, rest_of_it)
                 if past:
                     stream(dx, at, d)
                 else:
@@ -292,7 +293,8 @@ def mapped_back(dy, x, r, dx, dr, begin, end, stride, width, padded, work, slope
                 if added:
                     z = add(z, load_first(r, at, rest))
                 g = passed_back(load_first(dy, at, rest), z, kind, slope)
-                d = fma(g, scale, fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c)))
+                rest_of_it = fma(centered, load(work, 3 * padded + c), load(work, 4 * padded + c))
+                d = mul(g, scale) if given else fma(g, scale, rest_of_it)
                 store_first(dx, at, d, rest)
                 if added:
                     store_first(dr, at, g, rest)

@@ -143,5 +143,5 @@ def backward(a, like, one, kind, added, given):
             _spread(offset(work, 4 * padded), c, length, per_one)
         mapped_back(
             offset(dy, at), offset(x, at), offset(r, at), offset(dx, at), offset(dr, at), 0, samples, stride, width,
-            padded, work, slope, kind, added, past, ahead,
+            padded, work, slope, kind, added, past, ahead, given,
         )  # fmt: skip

@@ -369,8 +369,8 @@ def _narrowed(build: Any, value: Any, element: Any) -> Any:
         return ir.Constant(wide, [number] * WIDTH)
 
     bits = build.bitcast(value, wide)
-    upper = build.lshr(bits, all_of(16))
-    to_even = build.add(build.and_(upper, all_of(1)), all_of(0x7FFF))
-    nearest = build.lshr(build.add(bits, to_even), all_of(16))
-    quiet = build.or_(upper, all_of(0x40))  # rounding could make an infinity of a NaN
-    return build.trunc(build.select(build.fcmp_unordered("uno", value, value), quiet, nearest), _vector(ir.IntType(16)))
+    odd = build.and_(build.lshr(bits, all_of(16)), all_of(1))
+    to_even = build.add(odd, all_of(0x7FFF))
+    # rounding could make an infinity of a NaN; cut off it stays one, as arithmetic leaves none whose upper bit is 0
+    added = build.select(build.fcmp_unordered("uno", value, value), all_of(0), to_even)
+    return build.trunc(build.lshr(build.add(bits, added), all_of(16)), _vector(ir.IntType(16)))

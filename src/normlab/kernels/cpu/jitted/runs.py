@@ -15,6 +15,7 @@ from normlab.kernels.cpu.jitted.lanes import (
     fma,
     load,
     load_first,
+    mul,
     offset,
     prefetch,
     rounded,
@@ -204,16 +205,19 @@ def _at(x, r, j, count, m, a, b, slope, kind, added):
 @njit(error_model="numpy")
 def mapped_back(
     dy, x, r, dx, dr, runs, stride, length, mean, scale, shift, per_x, per_one, slope, kind, added, past,
-    ahead,
+    ahead, given,
 ):  # fmt: skip
-    """dx = g · scale + (x − mean) · per_x + per_one of a set, and dr = g, which begins at a line as dx does."""
+    """dx = g · scale + (x − mean) · per_x + per_one of a set, and dr = g, which begins at a line as dx does.
+
+    dx = g · scale if the statistics were given: what does not depend on x does not become NaN where x is infinite.
+    """
     m, a, b, px, p1 = fill(mean), fill(scale), fill(shift), fill(per_x), fill(per_one)
     for run in range(runs):
         j = run * stride
         end = j + length
         head = min(to_full_line(dx, j, past), length) if past else 0
         if head:
-            _back_at(dy, x, r, dx, dr, j, head, m, a, b, px, p1, slope, kind, added)
+            _back_at(dy, x, r, dx, dr, j, head, m, a, b, px, p1, slope, kind, added, given)
             j += head
         while j + WIDTH <= end:
             if ahead:
@@ -224,7 +228,7 @@ def mapped_back(
             if added:
                 z = add(z, load(r, j))
             g = passed_back(load(dy, j), z, kind, slope)
-            d = fma(g, a, fma(c, px, p1))
+            d = mul(g, a) if given else fma(g, a, fma(c, px, p1))
             if past:
                 stream(dx, j, d)
             else:
@@ -239,17 +243,17 @@ def mapped_back(
             rest = end - j
             if length > WIDTH and not past:
                 j, rest = end - WIDTH, WIDTH
-            _back_at(dy, x, r, dx, dr, j, rest, m, a, b, px, p1, slope, kind, added)
+            _back_at(dy, x, r, dx, dr, j, rest, m, a, b, px, p1, slope, kind, added, given)
 
 
 @njit(error_model="numpy")
-def _back_at(dy, x, r, dx, dr, j, count, m, a, b, px, p1, slope, kind, added):
+def _back_at(dy, x, r, dx, dr, j, count, m, a, b, px, p1, slope, kind, added, given):
     """Fewer than sixteen."""
     c = sub(load_first(x, j, count), m)
     z = fma(c, a, b)
     if added:
         z = add(z, load_first(r, j, count))
     g = passed_back(load_first(dy, j, count), z, kind, slope)
-    store_first(dx, j, fma(g, a, fma(c, px, p1)), count)
+    store_first(dx, j, mul(g, a) if given else fma(g, a, fma(c, px, p1)), count)
     if added:
         store_first(dr, j, g, count)
