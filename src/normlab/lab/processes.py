@@ -1,5 +1,6 @@
 """Several processes that share each batch, as `torchrun` starts them: gloo, DistributedDataParallel."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,4 +75,5 @@ def connected() -> Iterator[Processes]:
     try:
         yield here
     finally:
+        gc.collect()  # a network in a ring of references would end its connections when the interpreter is half gone
         dist.destroy_process_group()
