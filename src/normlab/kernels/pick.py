@@ -35,7 +35,7 @@ def is_small(op: Op, x: Tensor) -> bool:
     """Whether a norm without a mask is PyTorch's without looking further; to look takes as long as a small norm."""
     return (
         forced is None and _chosen != "fused" and type(x) is Tensor and x.numel() < LEAST[op]
-        and not (op in WRITES and transformed())
+        and (op not in WRITES or maybe_current_level() is None)
     )  # fmt: skip
 
 

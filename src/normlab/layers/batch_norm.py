@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from normlab import errors
 from normlab.kernels.activation import NOTHING, After
@@ -67,7 +68,7 @@ class BatchNormOptions(Explicit):
         mean, var, commits = self.running()
         if (
             mean is None or var is None or commits is None or var.dtype in NARROW
-            or not self.whole or not self._is_plain() or self._together() or in_backward()
+            or not self.whole or not self._is_plain() or (self.synced and self._together()) or in_backward()
         ):  # fmt: skip
             return None
         return mean, var, commits
@@ -96,7 +97,7 @@ class BatchNormOptions(Explicit):
         taken = None
         if (
             mean is not None and var is not None and commits is not None and self.momentum is not None
-            and self._is_plain() and not torch.compiler.is_compiling() and not in_backward()
+            and self._is_plain() and not is_compiling() and not in_backward()
         ):  # fmt: skip
             taken = commit_into(mean, var, commits, statistics, self.momentum, count)
         if taken is None:
@@ -115,7 +116,7 @@ class BatchNormOptions(Explicit):
         """PyTorch computes the new running statistics, the same to the bit."""
         self._check(x)
         how: tuple[Any, ...] = *self._learned(), self.momentum, self.eps, self.axis
-        if var.is_cpu and type(var) is Tensor and not torch.compiler.is_compiling():
+        if var.is_cpu and type(var) is Tensor and not is_compiling():
             mine = self.__dict__["held"] = held(self.__dict__.get("held"), mean, var, commits)
             mine.save()
             y = batch_norm_into(x, mine.mean, mine.var, *how)

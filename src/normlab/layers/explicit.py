@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C import _current_graph_task_id
+from torch.compiler import is_compiling
 from torch.fx import Proxy
 
 from normlab import errors
@@ -296,10 +298,10 @@ def is_traced(x: Any) -> bool:
 
 def in_backward() -> bool:
     """Whether this forward is repeated by activation checkpointing. A compiled graph repeats without the commit."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+    return not is_compiling() and _current_graph_task_id() != -1
 
 
 def _can_look_at(value: Tensor) -> bool:
     """Whether asking for the value of a number costs nothing: on a GPU it waits, and a tracer or a fake has none."""
     plain = type(value) is Tensor and value.device.type == "cpu"
-    return plain and not torch.compiler.is_compiling() and not transformed()
+    return plain and not is_compiling() and not transformed()
