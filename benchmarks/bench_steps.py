@@ -79,7 +79,6 @@ def measure(seconds: float, tests: str, *, quick: bool) -> None:
     writer = Writer("steps", tests, quick=quick)
     for name in NETWORKS:
         row = figures(name, seconds / len(NETWORKS), least=2 if quick else 5)
-        row["norms"] = _norms(made(NETWORKS[name], ("stock",))["stock"])
         if not quick:
             row["resident"] = {variant: _in_own_process(name, variant) for variant in row["seconds"]}
         writer.row(row)
@@ -104,6 +103,7 @@ def figures(name: str, seconds: float, least: int) -> dict[str, Any]:
     return {
         "network": name, "batch": BATCH, "side": SIDE, "rounds": rounds, "losses": losses,
         "seconds": {variant: astuple(timing) for variant, timing in timings.items()}, "bytes": needed,
+        "norms": _norms(steps["stock"]),
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.cases import Case
+from benchmarks.cases import STREAMS, Case
 from benchmarks.performance.rows import LARGE, Measured, Way, geometric_mean, known
 from benchmarks.performance.said import percent, ratio
 
@@ -20,7 +20,6 @@ OTHER = {"layer": 1.3, "group": 1.3, "rms": 1.3}
 COMPILED = 10.0
 # network → its share of the activation memory that must go, and by how much the step must become faster
 STEPS = {"DenseNet-121": (0.35, 1.2), "ResNet-50": (0.25, 1.1)}
-LEAST_STREAMS = 5  # of a norm with ReLU, forward and backward
 TWICE = 3  # streams more if x forward, dy and x backward are read twice
 LEAN_TIME, FIRST_CALL, CLONES = 1.05, 0.5, 1.25
 
@@ -91,7 +90,7 @@ def step_limit(row: Mapping[str, Any]) -> float | None:
     if "norms" not in row:
         return None
     stock, norms = row["seconds"]["stock"][1], row["norms"]
-    limit: float = stock / (stock - norms["seconds"] + LEAST_STREAMS * norms["bytes"] * norms["seconds_per_byte"])
+    limit: float = stock / (stock - norms["seconds"] + STREAMS["both"] * norms["bytes"] * norms["seconds_per_byte"])
     return limit
 
 

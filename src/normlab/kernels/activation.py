@@ -20,11 +20,16 @@ class After(NamedTuple):
         """In plain torch."""
         return activate(y if self.residual is None else y + self.residual, self.activation, self.slope)
 
+    def fits(self, x: Tensor) -> bool:
+        """Whether there is no residual, or one that is like `x`."""
+        r = self.residual
+        return r is None or (r.shape == x.shape and r.dtype == x.dtype and r.device == x.device)
+
     def of_fresh(self, y: Tensor) -> Tensor:
         """In place where that can be: of a `y` that nobody else has, and that no backward needs."""
         r = self.residual
         if r is not None:
-            y = y.add_(r) if r.shape == y.shape and r.dtype == y.dtype else y + r
+            y = y.add_(r) if self.fits(y) else y + r
         return y.relu_() if self.activation == "relu" else activate(y, self.activation, self.slope)
 
 

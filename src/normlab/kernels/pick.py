@@ -112,13 +112,10 @@ def _pays(op: Op, x: Tensor, sets: int, after: After, given: bool) -> bool:
     """Whether there is a kernel for this, and it is faster than PyTorch's."""
     if _why_not_here(x):
         return False
-    if is_compiling():
-        kernels = _kernels(op)
-        return not kernels.why_not(x, sets, after) and x.numel() >= kernels.least(x, sets, after, given)
-    r = after.residual
-    if r is not None and (r.shape != x.shape or r.dtype != x.dtype or r.device != x.device):
-        return False
-    return _pays_for(op, x.shape, x.stride(), x.dtype, sets, after.activation, r is not None, given)
+    if is_compiling() or not after.fits(x):
+        return _is_worth(op, x, sets, after, given)
+    added = after.residual is not None
+    return _pays_for(op, x.shape, x.stride(), x.dtype, sets, after.activation, added, given)
 
 
 @lru_cache(4096)
@@ -127,8 +124,12 @@ def _pays_for(
     added: bool, given: bool,
 ) -> bool:  # fmt: skip
     like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
-    kernels, after = _kernels(op), After(activation, residual=like if added else None)
-    return not kernels.why_not(like, sets, after) and like.numel() >= kernels.least(like, sets, after, given)
+    return _is_worth(op, like, sets, After(activation, residual=like if added else None), given)
+
+
+def _is_worth(op: Op, x: Tensor, sets: int, after: After, given: bool) -> bool:
+    kernels = _kernels(op)
+    return not kernels.why_not(x, sets, after) and x.numel() >= kernels.least(x, sets, after, given)
 
 
 def explained(op: Op, x: Tensor, sets: int = 1, after: After = NOTHING) -> tuple[Backend, str]:

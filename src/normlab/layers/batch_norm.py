@@ -68,7 +68,7 @@ class BatchNormOptions(Explicit):
         mean, var, commits = self.running()
         if (
             mean is None or var is None or commits is None or var.dtype in NARROW
-            or not self.whole or not self._is_plain() or (self.synced and self._together()) or in_backward()
+            or not self.whole or not self._is_plain() or self._together() or in_backward()
         ):  # fmt: skip
             return None
         return mean, var, commits
@@ -93,13 +93,9 @@ class BatchNormOptions(Explicit):
         return y
 
     def _commit_of_kernel(self, statistics: Tensor, count: int) -> None:
-        mean, var, commits = self.running()
-        taken = None
-        if (
-            mean is not None and var is not None and commits is not None and self.momentum is not None
-            and self._is_plain() and not is_compiling() and not in_backward()
-        ):  # fmt: skip
-            taken = commit_into(mean, var, commits, statistics, self.momentum, count)
+        buffers, momentum, taken = self._written_by_step(), self.momentum, None
+        if buffers and momentum is not None and not is_compiling():
+            taken = commit_into(*buffers, statistics, momentum, count)
         if taken is None:
             self._commit([moments_from(statistics.detach(), count)])
         elif not taken:

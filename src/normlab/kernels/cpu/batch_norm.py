@@ -65,8 +65,7 @@ def why_not(x: Tensor, axis: int, after: After) -> str:
         return "its channels are neither second nor last, or it has gaps in memory"
     if x.dtype == torch.float64 and after.activation in ("silu", "gelu"):
         return f"{after.activation} is computed to the precision of float32"
-    r = after.residual
-    if r is not None and (r.shape != x.shape or r.dtype != x.dtype or r.device != x.device):
+    if not after.fits(x):
         return "the residual is not like it"
     return ""
 
@@ -99,7 +98,7 @@ def batch_norm_fwd(
     _check_channels(plan, x, weight=weight, bias=bias, given=given)
     weight, bias = _parameters(plan, weight, bias)
     y = alloc.empty_like(x)
-    statistics = torch.empty(4, plan.channels, dtype=plan.wide) if given is None else given
+    statistics = alloc.empty(4, plan.channels, dtype=plan.wide) if given is None else given
     r = _as_x(after.residual, x)
     _run(plan, team.bits(eps), team.bits(after.slope), at(x), at(y), at(r), at(weight), at(bias), at(statistics))
     return y, statistics
@@ -126,8 +125,8 @@ def batch_norm_bwd(
     dx = alloc.empty_like(x)
     r = _as_x(after.residual, x)
     dr = None if r is None else alloc.empty_like(x)
-    dweight = torch.empty(plan.channels, dtype=plan.wide)
-    dbias = torch.empty(plan.channels, dtype=plan.wide)
+    dweight = alloc.empty(plan.channels, dtype=plan.wide)
+    dbias = alloc.empty(plan.channels, dtype=plan.wide)
     above = _as_x(dy, x)
     tensors = at(above), at(x), at(r), at(dx), at(dr), at(weight), at(bias), at(statistics), at(dweight), at(dbias)
     _run(plan, team.bits(after.slope), *tensors)
@@ -161,12 +160,13 @@ def _plan(
     if lies is None:
         raise ValueError("no kernel for this layout: ask `why_not` first")  # pragma: no cover
     samples, channels, positions, last = lies
+    mapped_only = given and which == "forward"
     fields, rows_of_work = (3, 3) if which == "forward" else (2, 5)
     past, size = _past(like, lies, threads), wide(like).itemsize
     if last:
         module, parts = "batch_norm_last", max(min(threads, samples // 4), 1)
         width = -(-channels // 16) * 16
-        shaped = parts, samples, channels, past, width, 0
+        heads = _phases(parts, mapped_only, samples, channels, past, width, 0)
         sums, work = parts * fields * width, parts * rows_of_work * width
     elif _is_short(lies, threads, like):
         module = "batch_norm_short"
@@ -176,18 +176,21 @@ def _plan(
         past *= some % 16 == 0 and channels % 16 == 0
         ahead = some * positions if like.element_size() < 4 else 0
         sums, work = threads * 2 * width, threads * rows_of_work * width
-        heads: tuple[tuple[int, ...], ...] = ((samples, channels, positions, some, width, past, ahead),)
+        heads = ((samples, channels, positions, some, width, past, ahead),)
     else:
         # with fewer channels than this one thread would wait for another: each is split
         module, parts = "batch_norm", 1 if channels % threads == 0 or channels >= 8 * threads else threads
         near = samples * positions * like.element_size() * (2 if which == "forward" else 4) <= NEAR
-        shaped = parts, samples, channels, positions, past, positions if near and parts == 1 else 0
+        ahead = positions if near and parts == 1 else 0
+        heads = _phases(parts, mapped_only, samples, channels, positions, past, ahead)
         sums, work = parts * fields * channels if parts > 1 else 0, 0
-    if module != "batch_norm_short":
-        at_once = parts == 1 or (given and which == "forward")
-        heads = tuple((phase, *shaped) for phase in ((WHOLE,) if at_once else (SUMS, REST)))
     kernel = compiled.address(module, which, ZERO[dtype], ZERO[wide(like)], CODES[activation], added, given)
     return _Plan(kernel, threads, heads, channels, wide(like), sums, -(-work * size // 8))
+
+
+def _phases(parts: int, mapped_only: bool, *shape: int) -> tuple[tuple[int, ...], ...]:
+    """One call, or one for the sums and one for what needs them all."""
+    return tuple((phase, parts, *shape) for phase in ((WHOLE,) if parts == 1 or mapped_only else (SUMS, REST)))
 
 
 def _run(plan: _Plan, *given: int) -> None:

@@ -49,7 +49,7 @@ def group_norm_fwd(
     plan = _plan("forward", x.shape, x.dtype, groups, team.size())
     weight = launch.parameter("group_norm", "weight", weight, x, plan.channels)
     bias = launch.parameter("group_norm", "bias", bias, x, plan.channels)
-    y, statistics = alloc.empty_like(x), torch.empty(4, plan.sets, dtype=plan.wide)
+    y, statistics = alloc.empty_like(x), alloc.empty(4, plan.sets, dtype=plan.wide)
     tensors = at(x), at(y), at(weight), at(bias), at(statistics)
     team.run(plan.kernel, plan.threads, *plan.lies, team.bits(eps), *tensors)
     return y, statistics
@@ -69,7 +69,7 @@ def group_norm_bwd(
     """
     plan = _plan("backward", x.shape, x.dtype, groups, team.size())
     dy, weight = launch.above(dy, x), launch.parameter("group_norm", "weight", weight, x, plan.channels)
-    dx, gradients = alloc.empty_like(x), torch.empty(2, plan.channels, dtype=plan.wide)
+    dx, gradients = alloc.empty_like(x), alloc.empty(2, plan.channels, dtype=plan.wide)
     tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), team.scratch(8 * plan.sums)
     team.run(plan.kernel, plan.threads, *plan.lies, *tensors, 0)
     dweight, dbias = gradients.unbind()

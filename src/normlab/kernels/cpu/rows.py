@@ -33,7 +33,7 @@ def rows_fwd(
     plan = _plan(where, "forward", x.shape, x.dtype, dims, team.size())
     weight = launch.parameter(where, "weight", weight, x, plan.length)
     bias = launch.parameter(where, "bias", bias, x, plan.length)
-    y, statistics = alloc.empty_like(x), torch.empty(4, plan.rows, dtype=plan.wide)
+    y, statistics = alloc.empty_like(x), alloc.empty(4, plan.rows, dtype=plan.wide)
     tensors = at(x), at(y), at(weight), at(bias), at(statistics)
     team.run(plan.kernel, plan.threads, *plan.schedule, team.bits(eps), *tensors)
     return y, statistics
@@ -54,7 +54,7 @@ def rows_bwd(
     """
     plan = _plan(where, "backward", x.shape, x.dtype, dims, team.size())
     dy, weight = launch.above(dy, x), launch.parameter(where, "weight", weight, x, plan.length)
-    dx, gradients = alloc.empty_like(x), torch.empty(plan.parameters, plan.length, dtype=plan.wide)
+    dx, gradients = alloc.empty_like(x), alloc.empty(plan.parameters, plan.length, dtype=plan.wide)
     sums = team.scratch(16 * plan.threads * plan.parameters * launch.lines(plan.length))
     tensors = at(dy), at(x), at(dx), at(weight), at(statistics), at(gradients), sums
     team.run(plan.kernel, plan.threads, *plan.schedule, *tensors, 0)

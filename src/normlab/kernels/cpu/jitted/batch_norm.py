@@ -22,6 +22,12 @@ def place_in_team(a):
 
 
 @njit(error_model="numpy")
+def head(a):
+    """What every kernel of batch norm is told first: seven whole numbers."""
+    return get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8)
+
+
+@njit(error_model="numpy")
 def share_of(part, parts, runs, length):
     """The runs and the positions of one part of a set: some of the runs, or some of each if there are too few."""
     if runs >= parts:
@@ -67,9 +73,7 @@ def merged(sums, at, parts, stride, between):
 def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
-    phase, parts, samples, channels, length, past, ahead = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8),
-    )  # fmt: skip
+    phase, parts, samples, channels, length, past, ahead = head(a)
     eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
     x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
     weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
@@ -104,9 +108,7 @@ def forward(a, like, one, kind, added, given):
 def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
-    phase, parts, samples, channels, length, past, ahead = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7), get(a, 8),
-    )  # fmt: skip
+    phase, parts, samples, channels, length, past, ahead = head(a)
     slope = fill(rounded(double(get(a, 9)), one))
     dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
     dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)

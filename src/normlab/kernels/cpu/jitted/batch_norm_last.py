@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from normlab.kernels.cpu.jitted.activation import activated, passed_back
-from normlab.kernels.cpu.jitted.batch_norm import REST, SUMS, coefficients, finished, keep, merged, place_in_team
+from normlab.kernels.cpu.jitted.batch_norm import REST, SUMS, coefficients, finished, head, keep, merged, place_in_team
 from normlab.kernels.cpu.jitted.lanes import (
     WIDTH,
     add,
@@ -41,8 +41,7 @@ BLOCK, TOGETHER, WIDE = 128, 4, 256
 def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
-    phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
-    padded = get(a, 7)
+    phase, parts, rows, channels, past, padded, _ = head(a)
     eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
     x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
     weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
@@ -54,15 +53,29 @@ def forward(a, like, one, kind, added, given):
             _moments(x, begin, end, channels, padded, mine, offset(sums, part * 3 * padded), one)
         if phase == SUMS:
             continue
-        for c in range(channels):
-            if not given:
+        if not given:
+            for c in range(channels):
                 mean, var = merged(sums, c, parts, 3 * padded, padded)
                 keep(statistics, channels, c, mean, var, eps, one)  # each part the same
-            m, scale, shift = coefficients(weight, bias, statistics, channels, c, one)
-            put(mine, c, m)
-            put(mine, padded + c, scale)
-            put(mine, 2 * padded + c, shift)
+        coefficients_abreast(mine, padded, weight, bias, statistics, channels, 0, channels, 1, one)
         mapped(x, r, y, begin, end, channels, channels, padded, mine, slope, kind, added, past, 0)
+
+
+@njit(error_model="numpy")
+def put_abreast(to, c, length, value):
+    """Writes what belongs to a channel into each of its columns."""
+    for k in range(c * length, (c + 1) * length):
+        put(to, k, value)
+
+
+@njit(error_model="numpy")
+def coefficients_abreast(work, padded, weight, bias, statistics, channels, begin, end, length, one):
+    """Mean, scale and shift of some of the channels, a row each, for each of their columns."""
+    for c in range(end - begin):
+        m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
+        put_abreast(work, c, length, m)
+        put_abreast(offset(work, padded), c, length, scale)
+        put_abreast(offset(work, 2 * padded), c, length, shift)
 
 
 @njit(error_model="numpy")
@@ -181,8 +194,7 @@ def mapped(x, r, y, begin, end, stride, width, padded, work, slope, kind, added,
 def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
-    phase, parts, rows, channels, past = get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6) != 0
-    padded = get(a, 7)
+    phase, parts, rows, channels, past, padded, _ = head(a)
     slope = fill(rounded(double(get(a, 9)), one))
     dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
     dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)
@@ -192,11 +204,7 @@ def backward(a, like, one, kind, added, given):
     for part in range(parts * me // threads, parts * (me + 1) // threads):
         begin, end = rows * part // parts, rows * (part + 1) // parts
         mine = offset(work, part * 5 * padded)
-        for c in range(channels):
-            m, scale, shift = coefficients(weight, bias, statistics, channels, c, one)
-            put(mine, c, m)
-            put(mine, padded + c, scale)
-            put(mine, 2 * padded + c, shift)
+        coefficients_abreast(mine, padded, weight, bias, statistics, channels, 0, channels, 1, one)
         if phase != REST:
             its = offset(sums, part * 2 * padded)
             gradient_sums(dy, x, r, begin, end, channels, channels, padded, mine, its, slope, kind, added)

@@ -7,8 +7,15 @@ many that their columns stay in the cache.
 import numpy as np
 from numba import njit
 
-from normlab.kernels.cpu.jitted.batch_norm import coefficients, finished, keep, place_in_team
-from normlab.kernels.cpu.jitted.batch_norm_last import gradient_sums, mapped, mapped_back, sums_about
+from normlab.kernels.cpu.jitted.batch_norm import finished, head, keep, place_in_team
+from normlab.kernels.cpu.jitted.batch_norm_last import (
+    coefficients_abreast,
+    gradient_sums,
+    mapped,
+    mapped_back,
+    put_abreast,
+    sums_about,
+)
 from normlab.kernels.cpu.jitted.lanes import double, fill, get, load_first, offset, pointer, put, rounded, total
 
 BLOCK = 128  # rows between two merges in float64
@@ -18,9 +25,7 @@ BLOCK = 128  # rows between two merges in float64
 def forward(a, like, one, kind, added, given):
     """`given`: the statistics are, and only the map is to be computed."""
     me, threads = place_in_team(a)
-    samples, channels, length, some, padded, past, next_one = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0, get(a, 8),
-    )  # fmt: skip
+    samples, channels, length, some, padded, past, next_one = head(a)
     eps, slope = double(get(a, 9)), fill(rounded(double(get(a, 10)), one))
     x, y, r = pointer(get(a, 11), like), pointer(get(a, 12), like), pointer(get(a, 13), like)
     weight, bias, statistics = pointer(get(a, 14), one), pointer(get(a, 15), one), pointer(get(a, 16), one)
@@ -34,14 +39,10 @@ def forward(a, like, one, kind, added, given):
         at, width = begin * length, (end - begin) * length
         if not given:
             _moments(offset(x, at), samples, end - begin, length, stride, padded, work, sums, one)
-        for c in range(end - begin):
-            if not given:
+            for c in range(end - begin):
                 var = get(sums, padded + c) / (samples * length)
                 keep(statistics, channels, begin + c, get(sums, c), var, eps, one)
-            m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
-            _spread(work, c, length, m)
-            _spread(offset(work, padded), c, length, scale)
-            _spread(offset(work, 2 * padded), c, length, shift)
+        coefficients_abreast(work, padded, weight, bias, statistics, channels, begin, end, length, one)
         mapped(
             offset(x, at), offset(r, at), offset(y, at), 0, samples, stride, width, padded, work, slope, kind, added,
             past, ahead,
@@ -58,7 +59,7 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
         start = total(load_first(x, c * length, few)) / few
         put(means, c, 0.0)
         put(squares, c, 0.0)
-        _spread(about, c, length, rounded(start, one))
+        put_abreast(about, c, length, rounded(start, one))
     row = 0
     while row < samples:
         upto = min(row + BLOCK, samples)
@@ -68,7 +69,7 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
         for c in range(channels):
             away, spread = _of_channel(s, q, c, length)
             if away * away > (spread - away * away / size) * size:
-                _spread(about, c, length, rounded(np.float64(get(about, c * length)) + away / size, one))
+                put_abreast(about, c, length, rounded(np.float64(get(about, c * length)) + away / size, one))
                 far = True
         if far:
             sums_about(x, row, upto, stride, channels * length, s, q, about)
@@ -81,7 +82,7 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
             put(means, c, mean)
             put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
             if upto < samples:
-                _spread(about, c, length, rounded(mean, one))
+                put_abreast(about, c, length, rounded(mean, one))
         row = upto
 
 
@@ -96,19 +97,10 @@ def _of_channel(s, q, c, length):
 
 
 @njit(error_model="numpy")
-def _spread(to, c, length, value):
-    """Writes what belongs to a channel into each of its columns."""
-    for k in range(c * length, (c + 1) * length):
-        put(to, k, value)
-
-
-@njit(error_model="numpy")
 def backward(a, like, one, kind, added, given):
     """`given`: the statistics did not depend on x."""
     me, threads = place_in_team(a)
-    samples, channels, length, some, padded, past, next_one = (
-        get(a, 2), get(a, 3), get(a, 4), get(a, 5), get(a, 6), get(a, 7) != 0, get(a, 8),
-    )  # fmt: skip
+    samples, channels, length, some, padded, past, next_one = head(a)
     slope = fill(rounded(double(get(a, 9)), one))
     dy, x, r = pointer(get(a, 10), like), pointer(get(a, 11), like), pointer(get(a, 12), like)
     dx, dr = pointer(get(a, 13), like), pointer(get(a, 14), like)
@@ -122,11 +114,7 @@ def backward(a, like, one, kind, added, given):
         ahead = next_one if unit + 1 < end_unit else 0
         begin, end = unit * some, min((unit + 1) * some, channels)
         at, width = begin * length, (end - begin) * length
-        for c in range(end - begin):
-            m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
-            _spread(work, c, length, m)
-            _spread(offset(work, padded), c, length, scale)
-            _spread(offset(work, 2 * padded), c, length, shift)
+        coefficients_abreast(work, padded, weight, bias, statistics, channels, begin, end, length, one)
         gradient_sums(
             offset(dy, at), offset(x, at), offset(r, at), 0, samples, stride, width, padded, work, sums, slope, kind,
             added,
@@ -139,8 +127,8 @@ def backward(a, like, one, kind, added, given):
             per_x, per_one = finished(
                 of_g, of_gx, statistics, weight, dweight, dbias, channels, begin + c, samples * length, given, one
             )
-            _spread(offset(work, 3 * padded), c, length, per_x)
-            _spread(offset(work, 4 * padded), c, length, per_one)
+            put_abreast(offset(work, 3 * padded), c, length, per_x)
+            put_abreast(offset(work, 4 * padded), c, length, per_one)
         mapped_back(
             offset(dy, at), offset(x, at), offset(r, at), offset(dx, at), offset(dr, at), 0, samples, stride, width,
             padded, work, slope, kind, added, past, ahead, given,
