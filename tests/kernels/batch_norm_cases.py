@@ -136,5 +136,6 @@ def use(kernel: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, tuple[int, i
     """Has that kernel serve whatever comes in its layout, and says which that is, and a shape."""
     layout, few, shape = KERNELS[kernel]
     monkeypatch.setattr(launcher, "SHORT", few)
+    monkeypatch.setattr(launcher, "LONG", 0)
     launcher._plan.cache_clear()
     return layout, shape

@@ -92,7 +92,8 @@ def test_layouts(layout: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "shape",
     [(1, 1, 2), (2, 3, 1), (1, 17, 31), (7, 2, 16), (3, 16, 33), (5, 64, 15), (2, 130, 17), (2, 3, 4097), (1, 1, 8193),
-     (129, 3, 1), (1031, 1, 1), (2, 2, 127), (3, 130, 7), (260, 33, 4), (2, 49, 48)],
+     (129, 3, 1), (1031, 1, 1), (2, 2, 127), (3, 130, 7), (260, 33, 4), (2, 49, 48), (19, 20, 61),
+     (9, 1030, 3)],
     ids=str,
 )  # fmt: skip
 def test_shapes(kernel: Kernel, threads: int, shape: tuple[int, int, int]) -> None:

@@ -17,8 +17,19 @@ from normlab.kernels.cpu import batch_norm
 BESIDE, UNTOUCHED = 128, -7.0
 each_kernel = pytest.mark.parametrize("layout", KERNELS, indirect=True)
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-# (N, C, S) with all sorts of ends: less than sixteen numbers, one more, one less, and of several blocks
-SHAPES = [(2, 3, 1), (1, 1, 15), (3, 2, 17), (2, 33, 49), (5, 16, 31), (1, 3, 4113), (131, 17, 2)]
+# (N, C, S) with all sorts of ends: less than sixteen numbers, one more, one less, of several blocks, and rows so far
+# from each other that some are read at a time
+SHAPES = [
+    (2, 3, 1),
+    (1, 1, 15),
+    (3, 2, 17),
+    (2, 33, 49),
+    (5, 16, 31),
+    (1, 3, 4113),
+    (131, 17, 2),
+    (19, 20, 61),
+    (5, 1030, 4),
+]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -129,7 +140,6 @@ def test_past_the_caches(
     expected = bits_of(computed(**given))
     monkeypatch.setattr(batch_norm, "PAST", 0)
     monkeypatch.setattr(batch_norm, "FULL_LINES", 1)
-    monkeypatch.setattr(batch_norm, "SHORT_ODD", 0)
     batch_norm._plan.cache_clear()
     seen = []
     decide = batch_norm._past
@@ -141,13 +151,14 @@ def test_past_the_caches(
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "one_by_one"),
-    [((32, 1024, 14, 14), torch.float32, False), ((32, 256, 14, 14), torch.float32, True),
-     ((32, 1024, 16, 16), torch.float32, True), ((32, 2048, 14, 14), torch.float16, True),
-     ((32, 512, 7, 7), torch.float32, False), ((32, 1024, 33, 17), torch.float32, True),
-     ((32, 1024, 65, 17), torch.float32, True)],
+    [((32, 1024, 14, 14), torch.float32, False), ((32, 1024, 14, 14), torch.float16, False),
+     ((8, 256, 14, 14), torch.float32, True), ((16, 256, 14, 14), torch.bfloat16, True),
+     ((8, 512, 7, 7), torch.float32, False), ((32, 64, 32, 32), torch.float32, False),
+     ((32, 64, 41, 25), torch.float32, True), ((8, 1024, 31, 33), torch.float32, True),
+     ((32, 3, 14, 14), torch.float32, True)],
 )  # fmt: skip
 def test_what_goes_side_by_side(shape: tuple[int, ...], dtype: torch.dtype, one_by_one: bool) -> None:
-    """Few positions, or not quite so few that leave lines half full which go past the caches."""
+    """Few positions, or not quite so few of many samples; past the caches goes what fills its lines."""
     x = torch.empty(shape, dtype=dtype, device="meta")
     lies = batch_norm._layout(x, 1)
     assert lies is not None

@@ -102,3 +102,4 @@ def kernels_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pick.LEAST, "batch_norm", 0)
     monkeypatch.setattr(batch_norm, "least", lambda *given: 0)
     monkeypatch.setattr(batch_norm, "SHORT", 0)
+    monkeypatch.setattr(batch_norm, "LONG", 0)

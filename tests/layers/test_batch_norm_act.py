@@ -29,6 +29,7 @@ SHAPE = (4, 3, 8, 7)
 def by_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small tensors too; where there is none it is an error."""
     monkeypatch.setattr(launcher, "SHORT", 0)
+    monkeypatch.setattr(launcher, "LONG", 0)
     with pick.backend("fused"):
         yield
 

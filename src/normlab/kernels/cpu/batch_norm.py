@@ -1,5 +1,6 @@
 """Batch norm on the processor, with what may follow it: from tensors to the kernel and back."""
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,15 +34,15 @@ WORTH = {
 # Rows of many channels have to be so many: 176 and 389 against 148 and 333 at (32, 2048, 2, 2), which are 128, but 238
 # and 525 against 244 and 568 at (32, 1024, 4, 4).
 ROWS = 512
-# Runs of fewer positions than this go side by side, this many numbers of each sample at a time: forward and backward of
-# (32, 2048, 2, 2) take 0.18 ms in the place of 1.15, of (32, 512, 7, 7) 0.34 in the place of 0.54; at 16 × 16 they
-# would take 1.4 in the place of 1.5 in float32, but 0.59 in the place of 0.47 in bfloat16. With four times as many
-# columns they take up to a fifth longer. What would go past the caches but does not fill its lines goes side by side up
-# to the second number, if it is not of 16 bits: (32, 1024, 14, 14) takes 5.0 ms in the place of 5.9.
-SHORT, SHORT_ODD, COLUMNS = 50, 256, 512
+# Runs of fewer positions than the first go side by side, and of no more than the second if a position of all samples
+# has so many bytes; so many bytes of each sample at a time, or what fills its lines. Forward and backward of (32, 2048,
+# 2, 2) take 0.18 ms in the place of 1.15, of (32, 256, 14, 14) 1.3 in the place of 1.9, of (32, 256, 28, 28) 5.0 in the
+# place of 5.8, of (8, 256, 14, 14) 0.46 in the place of 0.40, of (32, 64, 35, 35) 2.5 in the place of 2.3. With twice
+# or half the columns (32, 512, 16, 16) takes a tenth longer.
+SHORT, LONG, TOGETHER, COLUMNS = 50, 1024, 64, 4096
 # Bytes of what a core keeps near it: while a channel is mapped the next one is asked for, if both find place there.
-# Forward and backward take 5 to 20 % less time, from 32 × 8 × 8 to 32 × 28 × 28 positions. Side by side 16 bits do, but
-# not float32, which takes a tenth longer.
+# Forward and backward take 5 to 20 % less time, from 32 × 8 × 8 to 32 × 28 × 28 positions. Side by side forward does,
+# and backward of 16 bits; that of float32 would take up to a twentieth longer.
 NEAR = 1 << 20
 WHOLE, SUMS, REST = 0, 1, 2  # phases, as in the kernel
 
@@ -170,11 +171,12 @@ def _plan(
         sums, work = parts * fields * width, parts * rows_of_work * width
     elif _is_short(lies, threads, like):
         module = "batch_norm_short"
-        # as many channels at a time as fill COLUMNS columns, but as many at least as make full lines
-        some = min(max(COLUMNS // positions // 16, 1) * 16, -(-channels // threads))
+        full = 16 // math.gcd(positions, 16)  # channels that fill their lines
+        some = max(COLUMNS // like.element_size() // positions // full, 1) * full
+        some = min(some, -(-channels // threads))
         width = -(-some * positions // 16) * 16
-        past *= some % 16 == 0 and channels % 16 == 0
-        ahead = some * positions if like.element_size() < 4 else 0
+        past *= some * positions % 16 == 0
+        ahead = some * positions if which == "forward" or like.element_size() < 4 else 0
         sums, work = threads * 2 * width, threads * rows_of_work * width
         heads = ((samples, channels, positions, some, width, past, ahead),)
     else:
@@ -201,15 +203,15 @@ def _run(plan: _Plan, *given: int) -> None:
 
 def _is_short(lies: _Layout, threads: int, x: Tensor) -> bool:
     """Whether the runs of positions are too short to go one by one, and the channels enough for all threads."""
-    few = SHORT_ODD if lies.positions % 16 and x.element_size() >= 4 and x.nbytes >= PAST else SHORT
-    return lies.positions < few and lies.channels >= 2 * threads
+    enough = lies.positions <= LONG and lies.samples * x.element_size() >= TOGETHER
+    return (enough or lies.positions < SHORT) and lies.channels >= 2 * threads
 
 
 def _past(x: Tensor, lies: _Layout, threads: int) -> int:
     """Bytes of a number, if the output goes past the caches; otherwise 0."""
     size = x.element_size()
     if lies.last or _is_short(lies, threads, x):
-        has_lines = lies.channels % 16 == 0
+        has_lines = lies.channels * lies.positions % 16 == 0
     else:
         has_lines = lies.positions % 16 == 0 or lies.positions >= FULL_LINES
     return size if x.numel() * size >= PAST and has_lines else 0

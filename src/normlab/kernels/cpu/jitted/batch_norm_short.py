@@ -7,18 +7,29 @@ many that their columns stay in the cache.
 import numpy as np
 from numba import njit
 
-from normlab.kernels.cpu.jitted.batch_norm import finished, head, keep, place_in_team
-from normlab.kernels.cpu.jitted.batch_norm_last import (
-    coefficients_abreast,
+from normlab.kernels.cpu.jitted.abreast import (
+    BLOCK,
     gradient_sums,
     mapped,
     mapped_back,
-    put_abreast,
     sums_about,
 )
-from normlab.kernels.cpu.jitted.lanes import double, fill, get, load_first, offset, pointer, put, rounded, total
-
-BLOCK = 128  # rows between two merges in float64
+from normlab.kernels.cpu.jitted.batch_norm import coefficients, finished, head, keep, place_in_team
+from normlab.kernels.cpu.jitted.lanes import (
+    WIDTH,
+    add,
+    double,
+    fill,
+    get,
+    load_first,
+    offset,
+    pointer,
+    put,
+    rounded,
+    store_first,
+    total,
+    wide,
+)
 
 
 @njit(error_model="numpy")
@@ -42,11 +53,28 @@ def forward(a, like, one, kind, added, given):
             for c in range(end - begin):
                 var = get(sums, padded + c) / (samples * length)
                 keep(statistics, channels, begin + c, get(sums, c), var, eps, one)
-        coefficients_abreast(work, padded, weight, bias, statistics, channels, begin, end, length, one)
+        _coefficients(work, padded, weight, bias, statistics, channels, begin, end, length, one)
         mapped(
             offset(x, at), offset(r, at), offset(y, at), 0, samples, stride, width, padded, work, slope, kind, added,
             past, ahead,
         )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _put_abreast(to, c, length, value):
+    """Writes what belongs to a channel into each of its columns."""
+    for k in range(c * length, (c + 1) * length, WIDTH):
+        store_first(to, k, fill(value), min(WIDTH, (c + 1) * length - k))
+
+
+@njit(error_model="numpy")
+def _coefficients(work, padded, weight, bias, statistics, channels, begin, end, length, one):
+    """Mean, scale and shift of some of the channels, a row each, for each of their columns."""
+    for c in range(end - begin):
+        m, scale, shift = coefficients(weight, bias, statistics, channels, begin + c, one)
+        _put_abreast(work, c, length, m)
+        _put_abreast(offset(work, padded), c, length, scale)
+        _put_abreast(offset(work, 2 * padded), c, length, shift)
 
 
 @njit(error_model="numpy")
@@ -59,7 +87,7 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
         start = total(load_first(x, c * length, few)) / few
         put(means, c, 0.0)
         put(squares, c, 0.0)
-        put_abreast(about, c, length, rounded(start, one))
+        _put_abreast(about, c, length, rounded(start, one))
     row = 0
     while row < samples:
         upto = min(row + BLOCK, samples)
@@ -69,7 +97,7 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
         for c in range(channels):
             away, spread = _of_channel(s, q, c, length)
             if away * away > (spread - away * away / size) * size:
-                put_abreast(about, c, length, rounded(np.float64(get(about, c * length)) + away / size, one))
+                _put_abreast(about, c, length, rounded(np.float64(get(about, c * length)) + away / size, one))
                 far = True
         if far:
             sums_about(x, row, upto, stride, channels * length, s, q, about)
@@ -82,18 +110,18 @@ def _moments(x, samples, channels, length, stride, padded, work, sums, one):
             put(means, c, mean)
             put(squares, c, get(squares, c) + spread + apart * apart * (count * size / (count + size)))
             if upto < samples:
-                put_abreast(about, c, length, rounded(mean, one))
+                _put_abreast(about, c, length, rounded(mean, one))
         row = upto
 
 
 @njit(error_model="numpy")
 def _of_channel(s, q, c, length):
     """The sums of a channel, over its columns."""
-    away, spread = 0.0, 0.0
-    for k in range(c * length, (c + 1) * length):
-        away += np.float64(get(s, k))
-        spread += np.float64(get(q, k))
-    return away, spread
+    of_s, of_q = fill(0.0), fill(0.0)
+    for k in range(c * length, (c + 1) * length, WIDTH):
+        some = min(WIDTH, (c + 1) * length - k)
+        of_s, of_q = add(of_s, wide(load_first(s, k, some))), add(of_q, wide(load_first(q, k, some)))
+    return total(of_s), total(of_q)
 
 
 @njit(error_model="numpy")
@@ -114,21 +142,18 @@ def backward(a, like, one, kind, added, given):
         ahead = next_one if unit + 1 < end_unit else 0
         begin, end = unit * some, min((unit + 1) * some, channels)
         at, width = begin * length, (end - begin) * length
-        coefficients_abreast(work, padded, weight, bias, statistics, channels, begin, end, length, one)
+        _coefficients(work, padded, weight, bias, statistics, channels, begin, end, length, one)
         gradient_sums(
             offset(dy, at), offset(x, at), offset(r, at), 0, samples, stride, width, padded, work, sums, slope, kind,
             added,
         )  # fmt: skip
         for c in range(end - begin):
-            of_g, of_gx = 0.0, 0.0
-            for k in range(c * length, (c + 1) * length):
-                of_g += get(sums, k)
-                of_gx += get(sums, padded + k)
+            of_g, of_gx = _of_channel(sums, offset(sums, padded), c, length)
             per_x, per_one = finished(
                 of_g, of_gx, statistics, weight, dweight, dbias, channels, begin + c, samples * length, given, one
             )
-            put_abreast(offset(work, 3 * padded), c, length, per_x)
-            put_abreast(offset(work, 4 * padded), c, length, per_one)
+            _put_abreast(offset(work, 3 * padded), c, length, per_x)
+            _put_abreast(offset(work, 4 * padded), c, length, per_one)
         mapped_back(
             offset(dy, at), offset(x, at), offset(r, at), offset(dx, at), offset(dr, at), 0, samples, stride, width,
             padded, work, slope, kind, added, past, ahead, given,

@@ -306,8 +306,27 @@ def total(typing: Any, value: Any) -> Any:
 
 
 @intrinsic
+def wide(typing: Any, value: Any) -> Any:
+    """Sixteen numbers in float64."""
+    of = LANES[types.float64]
+
+    def generate(context: Any, build: Any, signature: Any, given: Any) -> Any:
+        return given[0] if value == of else build.fpext(given[0], _vector(_DOUBLE))
+
+    return of(value), generate
+
+
+@intrinsic
 def rounded(typing: Any, value: Any, like: Any) -> Any:
-    """A float64 as a number like `like`."""
+    """A float64, or sixteen, as numbers like `like`."""
+    if isinstance(value, Lanes):
+        of = LANES[like]
+        return (
+            of(value, like),
+            lambda context, build, signature, given: (
+                given[0] if value == of else build.fptrunc(given[0], context.get_value_type(of))
+            ),
+        )
     return like(value, like), lambda context, build, signature, given: context.cast(build, given[0], value, like)
 
 
