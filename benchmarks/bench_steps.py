@@ -23,10 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 import normlab
 from benchmarks import gate, memory
 from benchmarks.bench_norms import options
+from benchmarks.cases import Case
 from benchmarks.interleaved import interleaved
 from benchmarks.machine import ROOT
 from benchmarks.networks import NETWORKS, loss
 from benchmarks.runs import Writer
+from benchmarks.variants import Called, Inputs, calls_of
 
 BATCH, SIDE = 32, 64
 SECONDS = {False: 60.0, True: 4.0}
@@ -36,7 +38,7 @@ OF_NORMS = (
     "aten::native_batch_norm", "aten::native_batch_norm_backward", "aten::clamp_min_", "aten::threshold_backward",
     "aten::add_",
 )  # fmt: skip
-PROFILED, COPIED = 3, 1 << 24  # steps; numbers, 64 MB
+PROFILED, COPIED, CHANNELS = 3, 1 << 24, 256  # steps; numbers, 64 MB; of a layer that does nothing
 SAME = 1e-3  # by how much the first loss may differ from that of the stock network
 
 
@@ -126,7 +128,8 @@ def made(build: Callable[[], nn.Module], wanted: Sequence[str] = VARIANTS) -> di
 
 
 def _norms(step: Step) -> dict[str, float]:
-    """What bounds the step: seconds of norms, activations and adds, bytes that the norms are given, seconds a byte."""
+    """What bounds the step: seconds of norms, activations and adds, bytes that the norms are given, seconds a byte, and
+    the seconds of as many calls from Python, between other work."""
     given: list[int] = []
     hooks = [
         each.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0].nbytes))
@@ -143,8 +146,12 @@ def _norms(step: Step) -> dict[str, float]:
     taken = {event.key: event.self_cpu_time_total for event in noted.key_averages()}
     seconds = sum(taken.get(name, 0.0) for name in OF_NORMS) / 1e6 / PROFILED
     source, target = torch.randn(COPIED), torch.empty(COPIED)
-    timings, _ = interleaved({"copy": lambda: target.copy_(source)}, 1.0)
-    return {"seconds": seconds, "bytes": sum(given), "seconds_per_byte": timings["copy"].median / 2 / source.nbytes}
+    call = calls_of(Called(CHANNELS), Inputs.of(Case("a step", "batch", (BATCH, CHANNELS, 1, 1))))["both"]
+    timings, _ = interleaved({"copy": lambda: target.copy_(source), "call": call}, 2.0)
+    return {
+        "seconds": seconds, "bytes": sum(given), "seconds_per_byte": timings["copy"].median / 2 / source.nbytes,
+        "calls": len(given) * timings["call"].median,
+    }  # fmt: skip
 
 
 def _memory(step: Step) -> dict[str, int]:

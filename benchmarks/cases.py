@@ -16,6 +16,8 @@ SIZES: dict[DTypeName, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "float
 # How often a tensor must at least be read or written, if each value is read once while it is needed. Forward x and y;
 # backward dy, x and dx. A residual is read, and read again or kept as a sign; its gradient is written.
 STREAMS, STREAMS_WITH_RESIDUAL = {"forward": 2, "both": 5}, {"forward": 3, "both": 8}
+# How often more if all is read twice: x forward, and both x and dy backward.
+READ_AGAIN = {"forward": 1, "both": 3}
 QUICK, QUICK_SIZE = 3, 20_000_000  # shapes of each group in a quick run, and the bytes that they may have
 
 

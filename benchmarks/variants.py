@@ -1,4 +1,4 @@
-"""What computes a case: ours, PyTorch's layers as they are, in place, compiled, oneDNN's, and two plain copies."""
+"""What computes a case: ours, PyTorch's layers as they are, in place, compiled, oneDNN's; and what computes nothing."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -61,10 +61,37 @@ class Stock(nn.Module):
         return functional.relu(y, inplace=self.in_place) if self.relu else y
 
 
+class Nothing(torch.autograd.Function):
+    """Takes what a norm takes, returns what is there: whatever is called from Python costs as much beside its work."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x.detach()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
+        _, weight = ctx.saved_tensors
+        return dy, weight, weight
+
+
+class Called(nn.Module):
+    """A layer that does nothing, with parameters."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = Nothing.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return y
+
+
 def variants(case: Case, *, peers: bool, compiled: bool) -> dict[str, dict[str, Call]]:
     """For each variant its forward in train mode, and `both`: forward and backward; of the plain copies the forward.
 
-    `copy` writes into memory that is there: half of it is a stream. `clone` asks for memory first, as a forward does.
+    `call` is a layer that does nothing, beside batch norm and ReLU. `copy` writes into memory that is there: half of it
+    is a stream. `clone` asks for memory first, as a forward does.
 
     Args:
         case: what is computed.
@@ -83,6 +110,8 @@ def variants(case: Case, *, peers: bool, compiled: bool) -> dict[str, dict[str, 
     if peers and case.peers:
         found["oneDNN"] = calls_of(copy.deepcopy(stock), inputs.moved(_to_onednn))
         found["oneDNN blocked"] = calls_of(copy.deepcopy(stock), inputs.moved(_blocked))
+    if case.norm == "batch" and case.after == "relu":
+        found["call"] = calls_of(Called(case.shape[1]), inputs)
     x = inputs.x.detach()
     target = torch.empty_like(x)
     return found | {"copy": {"forward": lambda: target.copy_(x)}, "clone": {"forward": x.clone}}

@@ -42,11 +42,14 @@ METHOD = """## How it is measured
   least traffic by our time. Both leave out what fresh memory costs, which `copy_` does not ask for; `clone` does.
   Where the channels are last, a slice of them that stays in the cache is too narrow to be read fast, so that all is
   read twice, in both directions: 3 streams more, which is the limit *of two readings*.
+  *Called from Python* is the same and what a layer costs that does nothing, measured among the others: a module, a
+  function of autograd that keeps x and returns what it was given, and its backward. Whatever PyTorch calls from Python
+  costs that, several times as much between other work as in a loop.
   Tensors under 4 MB have no limit here, as caches hide the memory. A limit below what was reached says that something
   else slowed `copy_` down.
 - The *memory limit* of a training step is the ratio to stock if norms, activations and the adds after them took 5
-  streams of what the norms are given, at the speed of `copy_` of 64 MB, and nothing else. What they take in the stock
-  step is noted by PyTorch's profiler.
+  streams of what the norms are given, at the speed of `copy_` of 64 MB, and nothing else; *called from Python*, and as
+  many layers that do nothing, between copies. What they take in the stock step is noted by PyTorch's profiler.
 - *Peak memory* is what PyTorch's allocator gave out beyond the inputs during forward and backward, as its profiler
   notes it; for a training step beyond weights, their gradients, optimizer and batch. *Kept for backward* is what is
   held when the forward has returned. *Process at most* is the high-water mark of a process of its own during one step,

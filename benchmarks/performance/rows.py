@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from benchmarks.cases import Case
+from benchmarks.cases import READ_AGAIN, Case
 from benchmarks.interleaved import Timing
 
 Way = Literal["forward", "both"]
@@ -44,13 +44,22 @@ class Measured:
         """Its time in full reads or writes of the tensor, of which `copy_` does two."""
         return _over(self.median(variant, way), self._stream())
 
-    def limit(self, way: Way, further: int = 0) -> float | None:
-        """The ratio against eager of what moves the least streams, and some further ones, as fast as `copy_`.
+    def limit(self, way: Way, *, twice: bool = False, called: bool = False, against: str = "eager") -> float | None:
+        """The ratio against another of what moves the least streams as fast as `copy_`.
 
         None where caches hide the memory.
+
+        Args:
+            way: which of its times.
+            twice: and reads all again.
+            called: and costs what a call from Python does.
+            against: the other.
         """
-        streams, least = self.streams("eager", way), self.case.least_streams[way] + further
-        return None if streams is None or self.case.size <= LARGE else streams / least
+        stream, call = self._stream(), self.median("call", way) if called else 0.0
+        if stream is None or call is None or self.case.size <= LARGE:
+            return None
+        streams = self.case.least_streams[way] + READ_AGAIN[way] * twice
+        return _over(self.median(against, way), streams * stream + call)
 
     def gigabytes(self, way: Way) -> float:
         """Of the least streams, a second, in units of 10⁹ bytes."""
