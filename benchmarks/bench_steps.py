@@ -23,12 +23,11 @@ from torch.profiler import ProfilerActivity, profile
 import normlab
 from benchmarks import gate, memory
 from benchmarks.bench_norms import options
-from benchmarks.cases import Case
+from benchmarks.bounds import move_only_
 from benchmarks.interleaved import interleaved
 from benchmarks.machine import ROOT
 from benchmarks.networks import NETWORKS, loss
 from benchmarks.runs import Writer
-from benchmarks.variants import Called, Inputs, calls_of
 
 BATCH, SIDE = 32, 64
 SECONDS = {False: 60.0, True: 4.0}
@@ -38,7 +37,7 @@ OF_NORMS = (
     "aten::native_batch_norm", "aten::native_batch_norm_backward", "aten::clamp_min_", "aten::threshold_backward",
     "aten::add_",
 )  # fmt: skip
-PROFILED, COPIED, CHANNELS = 3, 1 << 24, 256  # steps; numbers, 64 MB; of a layer that does nothing
+PROFILED = 3  # steps
 SAME = 1e-3  # by how much the first loss may differ from that of the stock network
 
 
@@ -92,7 +91,8 @@ def measure(seconds: float, tests: str, *, quick: bool) -> None:
 
 
 def figures(name: str, seconds: float, least: int) -> dict[str, Any]:
-    """One row: by variant the seconds of a step, its memory, and the loss of the first one."""
+    """One row: by variant the seconds of a step, its memory, and the loss of the first one; and what bounds it: seconds
+    of norms, activations and adds, and of a step in which they only move their bytes."""
     steps = made(NETWORKS[name])
     losses = {variant: step() for variant, step in steps.items()}
     for variant, found in losses.items():
@@ -100,12 +100,14 @@ def figures(name: str, seconds: float, least: int) -> dict[str, Any]:
             raise SystemExit(
                 f"{name}: the first loss is {losses['stock']} stock and {found} {variant}: not the same step."
             )
-    timings, rounds = interleaved(steps, seconds, least=least, warm_up=1)
+    bound = made(NETWORKS[name], ("accelerated",))["accelerated"]
+    move_only_(bound.model)
+    timings, rounds = interleaved({**steps, "bound": bound}, seconds, least=least, warm_up=1)
     needed = {variant: _memory(step) for variant, step in steps.items()}
     return {
         "network": name, "batch": BATCH, "side": SIDE, "rounds": rounds, "losses": losses,
-        "seconds": {variant: astuple(timing) for variant, timing in timings.items()}, "bytes": needed,
-        "norms": _norms(steps["stock"]),
+        "seconds": {variant: astuple(timings[variant]) for variant in steps}, "bytes": needed,
+        "norms": _norms(steps["stock"]), "bound": astuple(timings["bound"]),
     }  # fmt: skip
 
 
@@ -127,31 +129,14 @@ def made(build: Callable[[], nn.Module], wanted: Sequence[str] = VARIANTS) -> di
     return found
 
 
-def _norms(step: Step) -> dict[str, float]:
-    """What bounds the step: seconds of norms, activations and adds, bytes that the norms are given, seconds a byte, and
-    the seconds of as many calls from Python, between other work."""
-    given: list[int] = []
-    hooks = [
-        each.register_forward_pre_hook(lambda layer, inputs: given.append(inputs[0].nbytes))
-        for each in step.model.modules()
-        if isinstance(each, nn.modules.batchnorm._NormBase)
-    ]
-    step()
-    for each in hooks:
-        each.remove()
+def _norms(step: Step) -> float:
+    """Seconds of a step that are norms, activations and adds."""
     with profile(activities=[ProfilerActivity.CPU]) as noted:
         for _ in range(PROFILED):
             step.optimizer.zero_grad()  # or gradients of weights are added to what is there
             step.forward().backward()
     taken = {event.key: event.self_cpu_time_total for event in noted.key_averages()}
-    seconds = sum(taken.get(name, 0.0) for name in OF_NORMS) / 1e6 / PROFILED
-    source, target = torch.randn(COPIED), torch.empty(COPIED)
-    call = calls_of(Called(CHANNELS), Inputs.of(Case("a step", "batch", (BATCH, CHANNELS, 1, 1))))["both"]
-    timings, _ = interleaved({"copy": lambda: target.copy_(source), "call": call}, 2.0)
-    return {
-        "seconds": seconds, "bytes": sum(given), "seconds_per_byte": timings["copy"].median / 2 / source.nbytes,
-        "calls": len(given) * timings["call"].median,
-    }  # fmt: skip
+    return sum(taken.get(name, 0.0) for name in OF_NORMS) / 1e6 / PROFILED
 
 
 def _memory(step: Step) -> dict[str, int]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.bounds import Called
 from benchmarks.cases import Case
 from benchmarks.interleaved import Call
 from normlab import layers
@@ -59,32 +60,6 @@ class Stock(nn.Module):
         if residual is not None:
             y = y.add_(residual) if self.in_place else y + residual
         return functional.relu(y, inplace=self.in_place) if self.relu else y
-
-
-class Nothing(torch.autograd.Function):
-    """Takes what a norm takes, returns what is there: whatever is called from Python costs as much beside its work."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return x.detach()
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
-        _, weight = ctx.saved_tensors
-        return dy, weight, weight
-
-
-class Called(nn.Module):
-    """A layer that does nothing, with parameters."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = Nothing.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return y
 
 
 def variants(case: Case, *, peers: bool, compiled: bool) -> dict[str, dict[str, Call]]:

@@ -47,9 +47,9 @@ METHOD = """## How it is measured
   costs that, several times as much between other work as in a loop.
   Tensors under 4 MB have no limit here, as caches hide the memory. A limit below what was reached says that something
   else slowed `copy_` down.
-- The *memory limit* of a training step is the ratio to stock if norms, activations and the adds after them took 5
-  streams of what the norms are given, at the speed of `copy_` of 64 MB, and nothing else; *called from Python*, and as
-  many layers that do nothing, between copies. What they take in the stock step is noted by PyTorch's profiler.
+- What bounds a training step is measured among the others: a step whose norms, with the activation and the add after
+  them, *only move their bytes*, in PyTorch's operations called as ours are. Forward they copy x, or add the residual;
+  backward they add dy and x. What norms take in the stock step is noted by PyTorch's profiler.
 - *Peak memory* is what PyTorch's allocator gave out beyond the inputs during forward and backward, as its profiler
   notes it; for a training step beyond weights, their gradients, optimizer and batch. *Kept for backward* is what is
   held when the forward has returned. *Process at most* is the high-water mark of a process of its own during one step,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.cases import STREAMS, Case
+from benchmarks.cases import Case
 from benchmarks.performance.rows import LARGE, WAYS, Measured, Way, geometric_mean, known
 from benchmarks.performance.said import percent, ratio
 
@@ -86,30 +86,14 @@ def of_steps(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
             yield Figure(f"{name}, time of a step, `lean` against {said}", f"≤ {LEAN_TIME} ×", measured, met)
 
 
-def step_limit(row: Mapping[str, Any], *, called: bool = False) -> float | None:
-    """The ratio against stock of a step whose norms move the least streams as fast as `copy_`.
-
-    Args:
-        row: a row of `steps.jsonl`.
-        called: and cost what calls from Python do.
-    """
-    if "norms" not in row or (called and "calls" not in row["norms"]):
-        return None
-    stock, norms = row["seconds"]["stock"][1], row["norms"]
-    least = STREAMS["both"] * norms["bytes"] * norms["seconds_per_byte"] + (norms["calls"] if called else 0.0)
-    limit: float = stock / (stock - norms["seconds"] + least)
-    return limit
-
-
 def _step(what: str, faster: float | None, target: float, row: Mapping[str, Any]) -> Figure:
-    figure, limit = _at_least(what, faster, target), step_limit(row)
-    if limit is None:
+    figure = _at_least(what, faster, target)
+    if "bound" not in row:
         return figure
-    share = percent(row["norms"]["seconds"] / row["seconds"]["stock"][1])
-    said = f"norms, activations and adds are {share} of it; memory limit {ratio(limit)} ×"
-    if (called := step_limit(row, called=True)) is not None:
-        said += f", called from Python {ratio(called)} ×"
-    return replace(figure, measured=f"{figure.measured} ({said})")
+    stock = row["seconds"]["stock"][1]
+    share, limit = percent(row["norms"] / stock), ratio(stock / row["bound"][1])
+    said = f"{figure.measured} (norms, activations and adds are {share} of it; if they only move their bytes {limit} ×)"
+    return replace(figure, measured=said)
 
 
 def of_first_calls(rows: Sequence[dict[str, Any]]) -> Iterator[Figure]:
