@@ -1,19 +1,14 @@
 """Batch norm of (N, C, S) with few positions: N rows of C · S columns, of which S in a row are one channel.
 
-Runs of four or 49 numbers would leave lanes empty and cost more around them than in them. Some channels at a time, so
-many that their columns stay in the cache.
+Runs of four or 49 numbers would leave lanes empty and cost more around them than in them, and what is read of those of
+some hundred lies in pages that are far from each other. Some channels at a time, so many that their columns stay in the
+cache.
 """
 
 import numpy as np
 from numba import njit
 
-from normlab.kernels.cpu.jitted.abreast import (
-    BLOCK,
-    gradient_sums,
-    mapped,
-    mapped_back,
-    sums_about,
-)
+from normlab.kernels.cpu.jitted.abreast import BLOCK, gradient_sums, mapped, mapped_back, sums_about
 from normlab.kernels.cpu.jitted.batch_norm import coefficients, finished, head, keep, place_in_team
 from normlab.kernels.cpu.jitted.lanes import (
     WIDTH,
