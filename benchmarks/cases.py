@@ -13,9 +13,6 @@ After = Literal["", "relu", "add, relu"]
 Layout = Literal["contiguous", "channels last"]
 DTypeName = Literal["float32", "bfloat16", "float16", "float64"]
 SIZES: dict[DTypeName, int] = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-# How often a tensor must at least be read or written, if each value is read once while it is needed. Forward x and y;
-# backward dy, x and dx. A residual is read, and read again or kept as a sign; its gradient is written.
-STREAMS, STREAMS_WITH_RESIDUAL = {"forward": 2, "both": 5}, {"forward": 3, "both": 8}
 # How often more if all is read twice: x forward, and both x and dy backward.
 READ_AGAIN = {"forward": 1, "both": 3}
 QUICK, QUICK_SIZE = 3, 20_000_000  # shapes of each group in a quick run, and the bytes that they may have
@@ -48,7 +45,12 @@ class Case:
 
     @property
     def least_streams(self) -> dict[str, int]:
-        return STREAMS_WITH_RESIDUAL if self.after.startswith("add") else STREAMS
+        """How often the tensor must at least be read or written, if each value is read once while it is needed.
+
+        Forward x and y; backward dy, x and dx. A residual is read, and read again or kept as a sign; its gradient is
+        written.
+        """
+        return {"forward": 3, "both": 8} if self.after.startswith("add") else {"forward": 2, "both": 5}
 
     def title(self) -> str:
         """The group that it belongs to, in words."""
